@@ -1,0 +1,114 @@
+//! What a decoder says of a line: its fields one by one, or why the line is refused.
+//!
+//! Invariant: a line is refused whole. A sink holds the fields of one line until `end` of it, so
+//! nothing of a refused line reaches a model.
+
+use std::fmt;
+
+/// Why a line is refused; the `reason` of `learnd_rejected_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RejectReason {
+    /// Not the format's grammar.
+    Syntax,
+    /// Not UTF-8.
+    Utf8,
+    /// JSON, but not an object.
+    NotObject,
+    /// Something follows the value; in CSV: more columns than the header has, or fewer.
+    Trailing,
+    /// Nested deeper than `max_depth`.
+    Depth,
+    /// More fields than `max_fields`.
+    Fields,
+    /// A name longer than `max_key`.
+    KeyLen,
+    /// A number literal longer than `max_number`.
+    NumberLen,
+    /// A number beyond the range of a double.
+    NumberRange,
+    /// `nan` or `inf` where a number stands.
+    NonFinite,
+    /// A line longer than `max_line`.
+    TooLong,
+    /// A name that occurs twice.
+    DupKey,
+    /// A field that a model reads is of a type it cannot use.
+    Type,
+    /// The record's time cannot be read.
+    Time,
+}
+
+impl RejectReason {
+    /// Every reason, in the order of the contract.
+    pub const ALL: [RejectReason; 14] = [
+        RejectReason::Syntax,
+        RejectReason::Utf8,
+        RejectReason::NotObject,
+        RejectReason::Trailing,
+        RejectReason::Depth,
+        RejectReason::Fields,
+        RejectReason::KeyLen,
+        RejectReason::NumberLen,
+        RejectReason::NumberRange,
+        RejectReason::NonFinite,
+        RejectReason::TooLong,
+        RejectReason::DupKey,
+        RejectReason::Type,
+        RejectReason::Time,
+    ];
+
+    /// The label value in metrics, dead letters and replies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RejectReason::Syntax => "syntax",
+            RejectReason::Utf8 => "utf8",
+            RejectReason::NotObject => "not_object",
+            RejectReason::Trailing => "trailing",
+            RejectReason::Depth => "depth",
+            RejectReason::Fields => "fields",
+            RejectReason::KeyLen => "key_len",
+            RejectReason::NumberLen => "number_len",
+            RejectReason::NumberRange => "number_range",
+            RejectReason::NonFinite => "nonfinite",
+            RejectReason::TooLong => "too_long",
+            RejectReason::DupKey => "dup_key",
+            RejectReason::Type => "type",
+            RejectReason::Time => "time",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal with its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// Byte offset in the line.
+    pub at: u32,
+}
+
+/// Takes the fields of one line from a decoder.
+///
+/// Names of nested fields arrive dotted (`user.age`). A method that answers with an error ends
+/// the decoding of the line; the decoder adds the place.
+pub trait FieldSink {
+    /// A number: its value, and its literal as it stood in the line.
+    fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason>;
+    /// `true` or `false`.
+    fn boolean(&mut self, name: &[u8], value: bool) -> Result<(), RejectReason>;
+    /// A text, escapes resolved.
+    fn text(&mut self, name: &[u8], value: &str) -> Result<(), RejectReason>;
+    /// `null`, or an empty column: the field is missing.
+    fn null(&mut self, name: &[u8]) -> Result<(), RejectReason>;
+    /// An array of numbers.
+    fn vector(&mut self, name: &[u8], values: &[f64]) -> Result<(), RejectReason>;
+    /// A field whose value no feature is made of: an object (its members follow under dotted
+    /// names) or an array that is not of numbers. Told so that a name that occurs twice is seen.
+    fn other(&mut self, name: &[u8]) -> Result<(), RejectReason>;
+}

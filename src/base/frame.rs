@@ -1,0 +1,240 @@
+//! Cutting a stream of bytes into records, whatever the sizes in which the bytes arrive.
+//!
+//! Invariant: the lines (and which of them are too long) depend on the bytes alone, never on how
+//! they were split into reads; memory stays within one record's limit plus one read.
+
+use super::LineSpan;
+
+/// Knows where a record of one format ends.
+pub trait Framer: Send + Sync {
+    /// The index after the end of the first record in `bytes` (its newline included), or `None`
+    /// if it does not end here. The first `scanned` bytes were seen before and end no record.
+    fn record_end(&self, bytes: &[u8], scanned: usize) -> Option<usize>;
+}
+
+/// Collects bytes and gives them back as whole records.
+pub struct Cutter {
+    framer: Box<dyn Framer>,
+    limit: usize,
+    /// Bytes not yet given out; `buffer[..start]` is spent.
+    buffer: Vec<u8>,
+    start: usize,
+    scanned: usize,
+    /// In the middle of a line that is too long: bytes go until its end.
+    discarding: bool,
+    at_beginning: bool,
+    offset: u64,
+}
+
+/// How many bytes of a line that is too long are kept to show in the error.
+const SHOWN_OF_TOO_LONG: usize = 128;
+
+impl Cutter {
+    /// A cutter for records of at most `limit` bytes, at `offset` of its stream.
+    pub fn new(framer: Box<dyn Framer>, limit: usize, offset: u64) -> Cutter {
+        Cutter {
+            framer,
+            limit,
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            discarding: false,
+            at_beginning: offset == 0,
+            offset,
+        }
+    }
+
+    /// Offset in the stream up to which lines have been given out.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether bytes of an unfinished record are held.
+    pub fn holds_partial(&self) -> bool {
+        self.discarding || self.start < self.buffer.len()
+    }
+
+    /// Adds bytes and appends every record that they complete to `bytes` and `lines`.
+    pub fn push(&mut self, input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        self.buffer.extend_from_slice(input);
+        self.drain(bytes, lines);
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// The stream has ended: what is left is a record too, though no newline ends it.
+    pub fn finish(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        if self.discarding {
+            self.offset += self.buffer.len() as u64;
+        } else if self.start < self.buffer.len() {
+            let end = self.buffer.len();
+            self.give(end, bytes, lines);
+        }
+        self.buffer.clear();
+        self.start = 0;
+        self.scanned = 0;
+        self.discarding = false;
+    }
+
+    fn drain(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        if self.at_beginning && !self.strip_byte_order_mark() {
+            return;
+        }
+        loop {
+            let pending = &self.buffer[self.start..];
+            if self.discarding {
+                let end = memchr::memchr(b'\n', pending).map(|i| i + 1);
+                let spent = end.unwrap_or(pending.len());
+                self.start += spent;
+                self.offset += spent as u64;
+                if end.is_none() {
+                    return;
+                }
+                self.discarding = false;
+                continue;
+            }
+            match self.framer.record_end(pending, self.scanned) {
+                // Judged by the limit alone, so that a record found whole and one seen piece by piece
+                // are refused alike.
+                Some(end) if end <= self.limit + 2 => {
+                    let end = self.start + end;
+                    self.give(end, bytes, lines);
+                }
+                _ if pending.len() > self.limit + 2 => {
+                    self.give_too_long(bytes, lines);
+                    self.discarding = true;
+                }
+                _ => {
+                    self.scanned = pending.len();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Strips a byte order mark at the very start; false while it cannot be told yet.
+    fn strip_byte_order_mark(&mut self) -> bool {
+        const MARK: &[u8] = b"\xEF\xBB\xBF";
+        let seen = &self.buffer[self.start..];
+        if seen.len() < MARK.len() && MARK.starts_with(seen) {
+            return false;
+        }
+        self.at_beginning = false;
+        if seen.starts_with(MARK) {
+            self.start += MARK.len();
+            self.offset += MARK.len() as u64;
+        }
+        true
+    }
+
+    /// Gives out `buffer[start..end]`, its line end removed.
+    fn give(&mut self, end: usize, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        let record = &self.buffer[self.start..end];
+        let mut length = record.len();
+        if record.last() == Some(&b'\n') {
+            length -= 1;
+            if length > 0 && record[length - 1] == b'\r' {
+                length -= 1;
+            }
+        }
+        let too_long = length > self.limit;
+        let kept = if too_long {
+            SHOWN_OF_TOO_LONG.min(self.limit)
+        } else {
+            length
+        };
+        push_line(&record[..kept], too_long, bytes, lines);
+        self.offset += record.len() as u64;
+        self.start = end;
+        self.scanned = 0;
+    }
+
+    /// Gives out the beginning of a line that is too long and throws away what is held of it.
+    fn give_too_long(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        let pending = &self.buffer[self.start..];
+        // In a quoted record a newline may lie inside: the damage ends at the first one, so that
+        // one stray quote costs one line and not the rest of the stream.
+        push_line(
+            &pending[..SHOWN_OF_TOO_LONG.min(self.limit)],
+            true,
+            bytes,
+            lines,
+        );
+        let spent = memchr::memchr(b'\n', pending).unwrap_or(pending.len());
+        self.offset += spent as u64;
+        self.start += spent;
+        self.scanned = 0;
+    }
+}
+
+fn push_line(line: &[u8], too_long: bool, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+    let start = bytes.len() as u32;
+    bytes.extend_from_slice(line);
+    lines.push(LineSpan {
+        start,
+        end: bytes.len() as u32,
+        too_long,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Newlines;
+    impl Framer for Newlines {
+        fn record_end(&self, bytes: &[u8], scanned: usize) -> Option<usize> {
+            memchr::memchr(b'\n', &bytes[scanned..]).map(|i| scanned + i + 1)
+        }
+    }
+
+    fn cut(input: &[u8], sizes: &[usize], limit: usize) -> (Vec<(Vec<u8>, bool)>, u64) {
+        let mut cutter = Cutter::new(Box::new(Newlines), limit, 0);
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        let mut rest = input;
+        let mut i = 0;
+        while !rest.is_empty() {
+            let n = sizes[i % sizes.len()].clamp(1, rest.len());
+            cutter.push(&rest[..n], &mut bytes, &mut lines);
+            rest = &rest[n..];
+            i += 1;
+        }
+        cutter.finish(&mut bytes, &mut lines);
+        let lines = lines
+            .iter()
+            .map(|l| (bytes[l.start as usize..l.end as usize].to_vec(), l.too_long))
+            .collect();
+        (lines, cutter.offset())
+    }
+
+    #[test]
+    fn cuts_lines_and_strips_line_ends_and_one_byte_order_mark() {
+        let (lines, end) = cut(b"\xEF\xBB\xBFa\r\n\nb", &[2], 100);
+        let texts: Vec<&[u8]> = lines.iter().map(|l| l.0.as_slice()).collect();
+        assert_eq!(texts, [b"a".as_slice(), b"", b"b"]);
+        assert_eq!(end, 8);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_refused_once_and_the_next_is_read() {
+        let input = [vec![b'x'; 5000], b"\nok\n".to_vec()].concat();
+        let (lines, end) = cut(&input, &[7], 100);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].1 && lines[0].0.len() <= 128);
+        assert_eq!(lines[1], (b"ok".to_vec(), false));
+        assert_eq!(end, input.len() as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn lines_do_not_depend_on_how_the_bytes_arrive(
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
+            sizes in proptest::collection::vec(1usize..50, 1..5),
+        ) {
+            prop_assert_eq!(cut(&input, &sizes, 20), cut(&input, &[100_000], 20));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Hashes whose values are part of saved state and of event ids, so they never change.
+//!
+//! `murmur3_32` is Appleby's MurmurHash3_x86_32, the hash of Vowpal Wabbit and scikit-learn;
+//! `hash64` is his MurmurHash64A. Neither resists an attacker who knows the seed: features are
+//! keyed by a secret seed where that matters (`hash_key_file`).
+
+/// MurmurHash3_x86_32.
+pub fn murmur3_32(bytes: &[u8], seed: u32) -> u32 {
+    const C1: u32 = 0xcc9e_2d51;
+    const C2: u32 = 0x1b87_3593;
+    let mut h = seed;
+    let (blocks, tail) = bytes.as_chunks::<4>();
+    for block in blocks {
+        let k = u32::from_le_bytes(*block)
+            .wrapping_mul(C1)
+            .rotate_left(15)
+            .wrapping_mul(C2);
+        h = (h ^ k)
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
+    }
+    if !tail.is_empty() {
+        let mut k = 0u32;
+        for (i, &b) in tail.iter().enumerate() {
+            k |= u32::from(b) << (8 * i);
+        }
+        h ^= k.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2);
+    }
+    h ^= bytes.len() as u32;
+    h ^= h >> 16;
+    h = h.wrapping_mul(0x85eb_ca6b);
+    h ^= h >> 13;
+    h = h.wrapping_mul(0xc2b2_ae35);
+    h ^ (h >> 16)
+}
+
+/// MurmurHash64A.
+pub fn hash64(bytes: &[u8], seed: u64) -> u64 {
+    const M: u64 = 0xc6a4_a793_5bd1_e995;
+    let mut h = seed ^ (bytes.len() as u64).wrapping_mul(M);
+    let (blocks, tail) = bytes.as_chunks::<8>();
+    for block in blocks {
+        let mut k = u64::from_le_bytes(*block).wrapping_mul(M);
+        k ^= k >> 47;
+        h = (h ^ k.wrapping_mul(M)).wrapping_mul(M);
+    }
+    if !tail.is_empty() {
+        for (i, &b) in tail.iter().enumerate() {
+            h ^= u64::from(b) << (8 * i);
+        }
+        h = h.wrapping_mul(M);
+    }
+    h ^= h >> 47;
+    h = h.wrapping_mul(M);
+    h ^ (h >> 47)
+}
+
+/// Two independent 64-bit hashes side by side, for ids that must not meet by chance.
+pub fn hash128(bytes: &[u8], seed: u64) -> u128 {
+    let high = hash64(bytes, seed);
+    let low = hash64(bytes, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
+    u128::from(high) << 64 | u128::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn murmur3_gives_the_reference_values() {
+        // From the reference implementation's published test vectors.
+        assert_eq!(murmur3_32(b"", 0), 0);
+        assert_eq!(murmur3_32(b"", 1), 0x514e_28b7);
+        assert_eq!(murmur3_32(b"test", 0x9747_b28c), 0x704b_81dc);
+        assert_eq!(murmur3_32(b"Hello, world!", 0x9747_b28c), 0x2488_4cba);
+        assert_eq!(
+            murmur3_32(b"The quick brown fox jumps over the lazy dog", 0x9747_b28c),
+            0x2fa8_26cd
+        );
+    }
+
+    #[test]
+    fn wider_hashes_depend_on_every_byte_and_on_the_seed() {
+        assert_ne!(hash64(b"abcdefgh1", 0), hash64(b"abcdefgh2", 0));
+        assert_ne!(hash64(b"abcdefgh", 0), hash64(b"abcdefgh", 1));
+        assert_ne!(hash128(b"a", 0) as u64, (hash128(b"a", 0) >> 64) as u64);
+    }
+}

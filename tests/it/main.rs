@@ -1,0 +1,5 @@
+//! Every integration test, in one binary so that it links once.
+//!
+//! - `architecture`: the import table, the purity of the core, the shape of the files.
+
+mod architecture;
