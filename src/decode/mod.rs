@@ -3,6 +3,24 @@
 //! Invariant: pure and allocation-free per line; a line is accepted whole or refused with its
 //! place and reason.
 
+mod csv;
+mod frame;
+mod json;
+mod number;
+mod scan;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests_csv;
+#[cfg(test)]
+mod tests_json;
+
+use crate::base::{FieldSink, Framer, Reject};
+
+use csv::CsvDecoder;
+use frame::{CsvFramer, LineFramer};
+use json::JsonDecoder;
+
 /// What a line may hold at most, and what happens to doubtful values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -62,6 +80,88 @@ impl Default for CsvConfig {
             header: true,
             columns: Vec::new(),
             nonfinite_missing: false,
+        }
+    }
+}
+
+impl FormatConfig {
+    /// The word of the configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            FormatConfig::Json => "json",
+            FormatConfig::Csv(_) => "csv",
+        }
+    }
+
+    /// What cuts a stream of this format into records.
+    pub fn framer(&self) -> Box<dyn Framer> {
+        match self {
+            FormatConfig::Json => Box::new(LineFramer),
+            FormatConfig::Csv(config) => Box::new(CsvFramer {
+                delimiter: config.delimiter,
+                quote: config.quote,
+            }),
+        }
+    }
+
+    /// What reads the records of one stream of this format, at its beginning.
+    pub fn decoder(&self, limits: &Limits) -> Decoder {
+        Decoder(match self {
+            FormatConfig::Json => Kind::Json(JsonDecoder::new(limits)),
+            FormatConfig::Csv(config) => Kind::Csv(CsvDecoder::new(config, limits)),
+        })
+    }
+}
+
+/// What a line turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// A record; its fields are in the sink.
+    Record,
+    /// Nothing but white space.
+    Blank,
+    /// The header of the stream. It is not a line of data.
+    Header,
+}
+
+/// Reads the records of one stream.
+///
+/// What the sink was told of a line counts only when [`Decoder::decode`] answers
+/// [`Decoded::Record`].
+pub struct Decoder(Kind);
+
+enum Kind {
+    Json(JsonDecoder),
+    Csv(CsvDecoder),
+}
+
+impl Decoder {
+    /// Begins a stream: `None` at its beginning, where a header is expected if the format has one;
+    /// or in its middle, with the header line saved for it (empty if none was seen yet).
+    pub fn start(&mut self, header: Option<&[u8]>) {
+        if let Kind::Csv(csv) = &mut self.0 {
+            csv.start(header);
+        }
+    }
+
+    /// The header line as it stood in the stream, to be saved with the position in it; empty
+    /// where there is none or it was not seen yet.
+    pub fn header(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Json(_) => &[],
+            Kind::Csv(csv) => csv.header(),
+        }
+    }
+
+    /// Reads one line, its line end removed, into a sink.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the line, and where. A header that is refused leaves the
+    /// stream without names: the next line is read as the header.
+    pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
+        match &mut self.0 {
+            Kind::Json(json) => json.decode(line, out),
+            Kind::Csv(csv) => csv.decode(line, out),
         }
     }
 }

@@ -1,0 +1,234 @@
+//! Comma-separated values (RFC 4180, with any delimiter and quote), columns named by a header or
+//! by the configuration.
+//!
+//! Invariant: a record has exactly the columns that are named. An empty column is missing, quoted
+//! or not; a column that is wholly a number is a number, quoted or not, since many writers quote
+//! everything; `true`, `false`, `nan` and `inf` mean what they say only without quotes.
+
+use super::scan::refuse;
+use super::{CsvConfig, Decoded, Limits, number};
+use crate::base::{FieldSink, Reject, RejectReason};
+
+/// The names of one stream's columns, and buffers reused from record to record.
+pub(super) struct CsvDecoder {
+    config: CsvConfig,
+    limits: Limits,
+    /// The header line as it stood in the stream; empty before it was seen and where there is none.
+    header: Vec<u8>,
+    expects_header: bool,
+    names: Vec<String>,
+    /// A quoted value with its doubled quotes resolved.
+    text: String,
+}
+
+/// One column as it stands in a record.
+struct Cell<'a> {
+    /// Offset in the record.
+    start: usize,
+    value: &'a str,
+    quoted: bool,
+    /// Where its delimiter is; `None` for the last column.
+    delimiter: Option<usize>,
+}
+
+impl CsvDecoder {
+    pub fn new(config: &CsvConfig, limits: &Limits) -> CsvDecoder {
+        CsvDecoder {
+            config: config.clone(),
+            limits: limits.clone(),
+            header: Vec::new(),
+            expects_header: config.header,
+            names: config.columns.clone(),
+            text: String::new(),
+        }
+    }
+
+    /// Begins a stream: at its beginning, or in its middle with the header saved for it.
+    pub fn start(&mut self, header: Option<&[u8]>) {
+        self.header.clear();
+        self.names.clone_from(&self.config.columns);
+        self.expects_header = self.config.header;
+        if let Some(header) = header.filter(|h| self.config.header && !h.is_empty()) {
+            // It was accepted when it was saved. Should the limits have shrunk since, it is refused
+            // as it would be at the beginning, and the next line has to name the columns.
+            self.read_header(header).ok();
+        }
+    }
+
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
+        let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r') && *b != self.config.delimiter;
+        if line.iter().all(blank) {
+            return Ok(Decoded::Blank);
+        }
+        if self.expects_header {
+            self.read_header(line)?;
+            return Ok(Decoded::Header);
+        }
+        let line = utf8(line)?;
+        let mut next = Some(0);
+        for name in &self.names {
+            let Some(start) = next else {
+                return Err(refuse(RejectReason::Trailing, line.len()));
+            };
+            let cell = cell(line, start, &self.config, &mut self.text)?;
+            tell(&cell, name, &self.limits, &self.config, out)
+                .map_err(|reason| refuse(reason, start))?;
+            next = cell.delimiter.map(|at| at + 1);
+        }
+        match next {
+            None => Ok(Decoded::Record),
+            Some(extra) => Err(refuse(RejectReason::Trailing, extra)),
+        }
+    }
+
+    /// Takes the names of the columns from a header line; where the configuration names them, it
+    /// is only skipped, whatever it says.
+    fn read_header(&mut self, line: &[u8]) -> Result<(), Reject> {
+        let text = utf8(line)?;
+        let mut names = Vec::new();
+        let mut next = self.config.columns.is_empty().then_some(0);
+        while let Some(start) = next {
+            let cell = cell(text, start, &self.config, &mut self.text)?;
+            let name = if cell.quoted {
+                cell.value
+            } else {
+                cell.value.trim()
+            };
+            if names.len() == self.limits.max_fields {
+                return Err(refuse(RejectReason::Fields, cell.start));
+            }
+            if name.len() > self.limits.max_key {
+                return Err(refuse(RejectReason::KeyLen, cell.start));
+            }
+            if !self.limits.duplicates_last && names.iter().any(|n| n == name) {
+                return Err(refuse(RejectReason::DupKey, cell.start));
+            }
+            names.push(name.to_owned());
+            next = cell.delimiter.map(|at| at + 1);
+        }
+        if self.config.columns.is_empty() {
+            self.names = names;
+        }
+        self.header = line.to_vec();
+        self.expects_header = false;
+        Ok(())
+    }
+}
+
+fn utf8(line: &[u8]) -> Result<&str, Reject> {
+    std::str::from_utf8(line).map_err(|error| refuse(RejectReason::Utf8, error.valid_up_to()))
+}
+
+/// Takes the column that starts at `start`.
+fn cell<'a>(
+    line: &'a str,
+    start: usize,
+    config: &CsvConfig,
+    buffer: &'a mut String,
+) -> Result<Cell<'a>, Reject> {
+    let bytes = line.as_bytes();
+    // Only a delimiter or quote that is not ASCII could stand within a character.
+    let piece = |from: usize, to: usize| {
+        line.get(from..to)
+            .ok_or_else(|| refuse(RejectReason::Utf8, from))
+    };
+    if bytes.get(start) != Some(&config.quote) {
+        let rest = &bytes[start..];
+        let end = start
+            + rest
+                .iter()
+                .position(|b| *b == config.delimiter || *b == config.quote)
+                .unwrap_or(rest.len());
+        if bytes.get(end) == Some(&config.quote) {
+            return Err(refuse(RejectReason::Syntax, end));
+        }
+        return Ok(Cell {
+            start,
+            value: piece(start, end)?,
+            quoted: false,
+            delimiter: (end < bytes.len()).then_some(end),
+        });
+    }
+    buffer.clear();
+    let mut from = start + 1;
+    let end = loop {
+        let Some(quote) = memchr::memchr(config.quote, &bytes[from..]).map(|i| from + i) else {
+            return Err(refuse(RejectReason::Syntax, bytes.len()));
+        };
+        if bytes.get(quote + 1) != Some(&config.quote) {
+            break quote;
+        }
+        buffer.push_str(piece(from, quote + 1)?);
+        from = quote + 2;
+    };
+    let last = piece(from, end)?;
+    let value = if buffer.is_empty() {
+        last
+    } else {
+        buffer.push_str(last);
+        buffer.as_str()
+    };
+    match bytes.get(end + 1) {
+        None => {}
+        Some(byte) if *byte == config.delimiter => {}
+        Some(_) => return Err(refuse(RejectReason::Syntax, end + 1)),
+    }
+    Ok(Cell {
+        start,
+        value,
+        quoted: true,
+        delimiter: (end + 1 < bytes.len()).then_some(end + 1),
+    })
+}
+
+/// Tells the sink what a column holds.
+fn tell<S: FieldSink>(
+    cell: &Cell<'_>,
+    name: &str,
+    limits: &Limits,
+    config: &CsvConfig,
+    out: &mut S,
+) -> Result<(), RejectReason> {
+    let name = name.as_bytes();
+    let literal = if cell.quoted {
+        cell.value
+    } else {
+        cell.value.trim_ascii()
+    };
+    let Some(&first) = literal.as_bytes().first() else {
+        return out.null(name);
+    };
+    if matches!(first, b'0'..=b'9' | b'-' | b'+' | b'.')
+        && let Some(value) = number::column(literal.as_bytes(), limits.max_number)
+    {
+        return out.number(name, value?, literal.as_bytes());
+    }
+    if !cell.quoted && matches!(first | 0x20, b't' | b'f' | b'n' | b'i' | b'-' | b'+') {
+        if literal.eq_ignore_ascii_case("true") {
+            return out.boolean(name, true);
+        }
+        if literal.eq_ignore_ascii_case("false") {
+            return out.boolean(name, false);
+        }
+        if is_nonfinite(literal) {
+            return if config.nonfinite_missing {
+                out.null(name)
+            } else {
+                Err(RejectReason::NonFinite)
+            };
+        }
+    }
+    out.text(name, cell.value)
+}
+
+/// Whether a literal is one of the words for what is no number or beyond all numbers.
+fn is_nonfinite(literal: &str) -> bool {
+    let word = literal.strip_prefix(['-', '+']).unwrap_or(literal);
+    ["nan", "inf", "infinity"]
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known))
+}
