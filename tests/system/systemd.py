@@ -86,7 +86,7 @@ label = "y"
 task = "anomaly"
 [sinks.out]
 type = "file"
-path = "{at}/state/out.events"
+path = "{at}/out.events"
 events = ["prediction", "anomaly"]
 """)
 # A notification socket, as systemd would give it: READY=1 must arrive, and then the watchdog's.
