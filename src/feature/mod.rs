@@ -2,8 +2,48 @@
 //!
 //! Invariant: a plan changes only in order, one record after the other, and never through a
 //! record that is refused.
+//!
+//! How a field becomes features:
+//!
+//! | value | read by its type | `number` | `category` | `vector` |
+//! |---|---|---|---|---|
+//! | number | named column | named column | slot of its literal | missing |
+//! | boolean | named column, 0 or 1 | the same | slot of `true`, `false` | missing |
+//! | text | slot of its value | named column if it is a number | slot of its value | missing |
+//! | array of numbers | column for each place | missing | missing | column for each place |
+//! | null, object, other array | missing | missing | missing | missing |
+//!
+//! So where a field that was a number turns out to be a text, the number is missing and the text
+//! counts as a category. Beyond [`MAX_COLUMNS`] named columns, numbers go to slots too.
+//!
+//! Slots, with H = MurmurHash3_x86_32(bytes, seed): a number `H(name, s)` with its value; a category
+//! `H(value, H(name, s))` with 1; place i of a vector `H(name, s) + i` with its value. An interaction
+//! starts from `H("*", s)` and goes on through its fields, `H(name, .)` for numbers and
+//! `H(value, H(name, .))` for categories; its value is the product of its numbers; with one field
+//! missing there is none. All are cut to the lowest `hash_bits` bits.
+
+mod binding;
+mod columns;
+mod condition;
+mod names;
+mod plan;
+mod record;
+mod row;
+mod rules;
+mod slots;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests_plan;
+#[cfg(test)]
+mod tests_record;
 
 use crate::base::Scale;
+
+pub use columns::MAX_COLUMNS;
+pub use plan::Plan;
+pub use record::{FieldLimits, FieldValue, Record};
+pub use row::{LabelValue, RowBuffer, WeightValue};
 
 /// Which fields become features, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +78,8 @@ pub struct Condition {
     pub test: ConditionTest,
 }
 
-/// What is asked of a field. A missing field fails all but `Exists(false)`.
+/// What is asked of a field. A missing field fails all but `Exists(false)`; null is missing, an
+/// object or array is present but equals nothing. Only numbers are above or below anything.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConditionTest {
     /// Equal to the value.
@@ -78,7 +119,7 @@ pub struct TimeSpec {
 pub struct PlanConfig {
     /// The features; `[*]` where not said.
     pub features: Vec<FeatureSpec>,
-    /// Fields that `*` leaves out.
+    /// Fields that `*` leaves out, with all that is nested in them.
     pub exclude: Vec<String>,
     /// Pairs (or more) of fields whose product, or joint value, is a feature too.
     pub interactions: Vec<Vec<String>>,

@@ -1,0 +1,325 @@
+//! The plan of one model: its parts of a record, and its features.
+//!
+//! Invariant: what is made of a record depends on the record, the configuration and the columns;
+//! the columns depend on the records before, in order, and on nothing else: not on ids, not on
+//! which records were refused, not on how many sources there are.
+
+use super::binding::{Action, Binding, FieldRef};
+use super::columns::{Columns, Place};
+use super::record::{FieldValue, Record};
+use super::row::{LabelKind, RowBuffer, WeightValue};
+use super::rules::{Reading, Rules};
+use super::slots::SlotNames;
+use super::{FeatureKind, PlanConfig, TimeSpec};
+use crate::base::{Column, Micros, Reader, StateError, Writer};
+use crate::math::murmur3_32;
+
+/// Turns records into rows for one model.
+#[derive(Debug)]
+pub struct Plan {
+    config: PlanConfig,
+    rules: Rules,
+    columns: Columns,
+    slots: SlotNames,
+    /// By index of the source.
+    bindings: Vec<Option<Binding>>,
+}
+
+impl Plan {
+    /// A plan that has seen no record.
+    pub fn new(config: PlanConfig) -> Plan {
+        let rules = Rules::new(&config);
+        Plan {
+            slots: SlotNames::new(rules.seed),
+            columns: Columns::new(),
+            bindings: Vec::new(),
+            rules,
+            config,
+        }
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &PlanConfig {
+        &self.config
+    }
+
+    /// How each named column is scaled.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns.scaling
+    }
+
+    /// The names of the named columns, in order of their first appearance; the places of a vector
+    /// are `name[0]`, `name[1]`, …
+    pub fn column_names(&self) -> &[String] {
+        &self.columns.names
+    }
+
+    /// The feature that first used a slot of the hashed part (`path=/cart`, `a*b`), as far as that
+    /// is remembered: of the first 65,536 slots, at most 128 bytes.
+    pub fn hashed_name(&self, slot: u32) -> Option<&str> {
+        self.slots.name(slot)
+    }
+
+    /// Reads one accepted record into `row`. With `grow`, numbers seen for the first time get
+    /// columns; without, the plan stays as it is and they are left out.
+    ///
+    /// One [`Record`] stands for one source: records of the same source from another `Record` are
+    /// read all the same, but each change costs the plan its cache.
+    pub fn extract(&mut self, record: &Record, row: &mut RowBuffer, grow: bool) {
+        let source = record.source() as usize;
+        if self.bindings.len() <= source {
+            self.bindings.resize_with(source + 1, || None);
+        }
+        let slot = &mut self.bindings[source];
+        if slot.as_ref().is_none_or(|known| !known.fits(record)) {
+            *slot = Some(Binding::new(&self.config, &self.rules, record));
+        }
+        let binding = slot.as_mut().expect("it was just filled");
+        binding.refresh(&self.rules, record);
+
+        row.clear();
+        if let (Some(field), Some(condition)) = (&binding.filter, &self.config.filter) {
+            row.passes = condition.test.holds(field.value(record));
+            if !row.passes {
+                return;
+            }
+        }
+        if let (Some(field), Some(condition)) = (&binding.healthy, &self.config.healthy) {
+            row.healthy = Some(condition.test.holds(field.value(record)));
+        }
+        read_parts(binding, self.config.time.as_ref(), record, row);
+
+        row.dense.resize(self.columns.len(), f64::NAN);
+        let mut features = Features {
+            rules: &self.rules,
+            columns: &mut self.columns,
+            slots: &mut self.slots,
+            row,
+            grow,
+        };
+        for index in 0..record.len() {
+            let name = record.name(index);
+            let value = record.value(index);
+            match record.id(index) {
+                Some(id) => features.field(&mut binding.actions[id as usize], name, value),
+                None => features.field(&mut Action::new(name, &self.rules), name, value),
+            }
+        }
+        for fields in &binding.interactions {
+            features.interaction(fields, record);
+        }
+    }
+
+    /// Writes the columns (learned) and the names of slots (operations).
+    pub fn save(&self, out: &mut Writer) {
+        self.columns.save(out);
+        out.operations(|out| self.slots.save(out));
+    }
+
+    /// Reads back what [`Plan::save`] wrote, under the same configuration.
+    ///
+    /// # Errors
+    /// State that no plan of this configuration writes; the plan is then as it was.
+    pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
+        let mut slots = SlotNames::new(self.rules.seed);
+        slots.load(from, self.rules.mask)?;
+        self.columns.load(from, &self.rules)?;
+        self.slots = slots;
+        self.bindings.clear();
+        Ok(())
+    }
+}
+
+/// Reads everything but the features.
+fn read_parts(binding: &Binding, time: Option<&TimeSpec>, record: &Record, row: &mut RowBuffer) {
+    let value = |field: &Option<FieldRef>| field.as_ref().and_then(|f| f.value(record));
+    if let Some(label) = value(&binding.label) {
+        let written = write(label, &mut row.label_text);
+        row.label = match label {
+            FieldValue::Number(x, _) => LabelKind::Number(x),
+            FieldValue::Boolean(x) => LabelKind::Boolean(x),
+            _ if written => LabelKind::Text,
+            _ => LabelKind::Unreadable,
+        };
+    }
+    row.weight = match value(&binding.weight) {
+        None => WeightValue::Default,
+        Some(FieldValue::Number(x, _)) => WeightValue::Given(x),
+        Some(_) => WeightValue::Unreadable,
+    };
+    row.key.resize_with(binding.key.len(), String::new);
+    for (field, out) in binding.key.iter().zip(&mut row.key) {
+        let written = field.value(record).is_some_and(|v| write(v, out));
+        row.key_missing |= !written;
+    }
+    if let (Some(spec), Some(value)) = (time, value(&binding.time)) {
+        row.time = match value {
+            FieldValue::Number(x, _) => Micros::from_scaled(x, spec.micros_per_unit),
+            FieldValue::Text(text) => Micros::parse(text),
+            _ => None,
+        };
+        row.time_unreadable = row.time.is_none();
+    }
+    row.has_id = value(&binding.id).is_some_and(|v| write(v, &mut row.id));
+}
+
+/// Appends a value as it is written; false for one that is no number, text or boolean.
+fn write(value: FieldValue<'_>, out: &mut String) -> bool {
+    match value {
+        FieldValue::Number(_, text) | FieldValue::Text(text) => out.push_str(text),
+        FieldValue::Boolean(x) => out.push_str(word(x)),
+        FieldValue::Null | FieldValue::Vector(_) | FieldValue::Other => return false,
+    }
+    true
+}
+
+fn word(boolean: bool) -> &'static str {
+    if boolean { "true" } else { "false" }
+}
+
+/// A value as a feature.
+enum Reduced<'a> {
+    Number(f64),
+    Category(&'a str),
+    Vector(&'a [f64]),
+    Missing,
+}
+
+/// The table at the head of this module.
+fn reduce(value: FieldValue<'_>, kind: Option<FeatureKind>) -> Reduced<'_> {
+    use FeatureKind as K;
+    match (value, kind) {
+        (FieldValue::Number(x, _), None | Some(K::Number)) => Reduced::Number(x),
+        (FieldValue::Boolean(x), None | Some(K::Number)) => Reduced::Number(f64::from(x)),
+        (FieldValue::Text(text), Some(K::Number)) => {
+            match fast_float2::parse::<f64, _>(text.trim()) {
+                Ok(x) if x.is_finite() => Reduced::Number(x + 0.0),
+                _ => Reduced::Missing,
+            }
+        }
+        (FieldValue::Text(text), None | Some(K::Category))
+        | (FieldValue::Number(_, text), Some(K::Category)) => Reduced::Category(text),
+        (FieldValue::Boolean(x), Some(K::Category)) => Reduced::Category(word(x)),
+        (FieldValue::Vector(values), None | Some(K::Vector)) => Reduced::Vector(values),
+        _ => Reduced::Missing,
+    }
+}
+
+/// The nearest finite single-precision number: the hashed part is kept in those.
+fn single(x: f64) -> f32 {
+    x.clamp(f32::MIN.into(), f32::MAX.into()) as f32
+}
+
+/// Writes the features of one record.
+struct Features<'a> {
+    rules: &'a Rules,
+    columns: &'a mut Columns,
+    slots: &'a mut SlotNames,
+    row: &'a mut RowBuffer,
+    grow: bool,
+}
+
+impl Features<'_> {
+    fn field(&mut self, action: &mut Action, name: &[u8], value: FieldValue<'_>) {
+        let Some(reading) = action.reading else {
+            return;
+        };
+        match reduce(value, reading.kind) {
+            Reduced::Number(x) => {
+                if action.place == Place::Nowhere {
+                    action.place = self.columns.scalar(name, &reading, self.grow);
+                }
+                match action.place {
+                    Place::Column(column) => self.set(column, x),
+                    Place::Hashed => self.push(reading.hash, x, |out| append(out, name)),
+                    Place::Nowhere => {}
+                }
+            }
+            Reduced::Category(text) => {
+                let hash = murmur3_32(text.as_bytes(), reading.hash);
+                self.push(hash, 1.0, |out| {
+                    append(out, name);
+                    out.push('=');
+                    out.push_str(text);
+                });
+            }
+            Reduced::Vector(values) => self.vector(name, &reading, values),
+            Reduced::Missing => {}
+        }
+    }
+
+    fn vector(&mut self, name: &[u8], reading: &Reading, values: &[f64]) {
+        let columns = self.columns.vector(name, values.len(), reading, self.grow);
+        let known = columns.len();
+        for (column, x) in columns.iter().zip(values) {
+            set(&mut self.row.dense, *column, *x);
+        }
+        if self.columns.is_full() {
+            for (place, x) in values.iter().enumerate().skip(known) {
+                self.push(reading.hash.wrapping_add(place as u32), *x, |out| {
+                    append(out, name);
+                    out.push('[');
+                    out.push_str(&place.to_string());
+                    out.push(']');
+                });
+            }
+        }
+    }
+
+    fn interaction(&mut self, fields: &[FieldRef], record: &Record) {
+        let mut hash = murmur3_32(b"*", self.rules.seed);
+        let mut product = 1.0f64;
+        for field in fields {
+            let Some(value) = field.value(record) else {
+                return;
+            };
+            hash = murmur3_32(field.name.as_bytes(), hash);
+            match reduce(value, field.kind) {
+                // Kept finite at each step, so that zero times too much is zero.
+                Reduced::Number(x) => product = (product * x).clamp(f64::MIN, f64::MAX),
+                Reduced::Category(text) => hash = murmur3_32(text.as_bytes(), hash),
+                Reduced::Vector(_) | Reduced::Missing => return,
+            }
+        }
+        self.push(hash, product, |out| {
+            for (i, field) in fields.iter().enumerate() {
+                if i > 0 {
+                    out.push('*');
+                }
+                out.push_str(&field.name);
+                let value = field.value(record).unwrap_or(FieldValue::Null);
+                if let Reduced::Category(text) = reduce(value, field.kind) {
+                    out.push('=');
+                    out.push_str(text);
+                }
+            }
+        });
+    }
+
+    fn set(&mut self, column: u32, x: f64) {
+        set(&mut self.row.dense, column, x);
+    }
+
+    fn push(&mut self, hash: u32, x: f64, name: impl FnOnce(&mut String)) {
+        let slot = hash & self.rules.mask;
+        self.row.index.push(slot);
+        self.row.value.push(single(x));
+        if self.grow {
+            self.slots.remember(slot, name);
+        }
+    }
+}
+
+/// Sets a column, which may be newer than the row.
+fn set(dense: &mut Vec<f64>, column: u32, x: f64) {
+    let column = column as usize;
+    if column >= dense.len() {
+        dense.resize(column + 1, f64::NAN);
+    }
+    dense[column] = x;
+}
+
+/// Appends a name; names are UTF-8 wherever they come from a decoder.
+fn append(out: &mut String, name: &[u8]) {
+    out.push_str(&String::from_utf8_lossy(name));
+}

@@ -1,0 +1,90 @@
+//! Which feature first used a slot of the hashed part, for people who read weights.
+//!
+//! Invariant: nothing learned depends on it. It is filled in order, first come, and bounded.
+
+use std::collections::HashMap;
+
+use foldhash::quality::FixedState;
+
+use crate::base::{Reader, StateError, Writer};
+
+/// Most slots whose names are kept.
+const MOST_SLOTS: usize = 65_536;
+
+/// Longest name that is kept, in bytes; longer ones are cut.
+const LONGEST_NAME: usize = 128;
+
+/// The names of slots.
+#[derive(Debug)]
+pub(super) struct SlotNames {
+    /// Slot to index in `slots`. Never iterated.
+    index: HashMap<u32, u32, FixedState>,
+    slots: Vec<u32>,
+    /// Where each name ends in `text`.
+    ends: Vec<u32>,
+    text: String,
+}
+
+impl SlotNames {
+    pub fn new(seed: u32) -> SlotNames {
+        SlotNames {
+            index: HashMap::with_hasher(FixedState::with_seed(seed.into())),
+            slots: Vec::new(),
+            ends: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    /// Keeps a name for a slot that has none; `write` appends it.
+    pub fn remember(&mut self, slot: u32, write: impl FnOnce(&mut String)) {
+        if self.slots.len() >= MOST_SLOTS || self.index.contains_key(&slot) {
+            return;
+        }
+        let start = self.text.len();
+        write(&mut self.text);
+        let longest = self.text.floor_char_boundary(start + LONGEST_NAME);
+        self.text.truncate(longest);
+        self.index.insert(slot, self.slots.len() as u32);
+        self.slots.push(slot);
+        self.ends.push(self.text.len() as u32);
+    }
+
+    /// The name kept for a slot.
+    pub fn name(&self, slot: u32) -> Option<&str> {
+        self.index.get(&slot).map(|i| self.name_at(*i as usize))
+    }
+
+    fn name_at(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start as usize..self.ends[index] as usize]
+    }
+
+    pub fn save(&self, out: &mut Writer) {
+        let names: Vec<&str> = (0..self.slots.len()).map(|i| self.name_at(i)).collect();
+        out.u32s("slots", &self.slots);
+        out.texts("slot_names", &names);
+    }
+
+    pub fn load(&mut self, from: &Reader<'_>, mask: u32) -> Result<(), StateError> {
+        let names = from.texts("slot_names")?;
+        let slots = from.u32s_of("slots", names.len())?;
+        if slots.len() > MOST_SLOTS {
+            return Err(from.invalid("slots", "more than are ever kept"));
+        }
+        self.index.clear();
+        self.slots.clear();
+        self.ends.clear();
+        self.text.clear();
+        for (slot, name) in slots.iter().zip(&names) {
+            if slot & mask != *slot {
+                return Err(from.invalid("slots", "beyond the hashed part"));
+            }
+            self.remember(*slot, |text| text.push_str(name));
+        }
+        if self.slots.len() == slots.len() {
+            Ok(())
+        } else {
+            Err(from.invalid("slots", "the same slot twice"))
+        }
+    }
+}
