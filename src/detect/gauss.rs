@@ -302,7 +302,13 @@ mod tests {
         let mut r = Random::new(4);
         let mut next = || -> Vec<f64> {
             (0..5)
-                .map(|j| if j > 2 && r.uniform() < 0.5 { f64::NAN } else { r.normal() })
+                .map(|j| {
+                    if j > 2 && r.uniform() < 0.5 {
+                        f64::NAN
+                    } else {
+                        r.normal()
+                    }
+                })
                 .collect()
         };
         let g = fed(5000, &mut next);
@@ -338,14 +344,28 @@ mod tests {
         let mut g = fed(100, || vec![r.normal()]);
         let mut s = Scratch::default();
         for i in 0..300 {
-            let odd = [f64::MAX, f64::INFINITY, f64::NEG_INFINITY, -1e-300, f64::NAN][i % 5];
+            let odd = [
+                f64::MAX,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                -1e-300,
+                f64::NAN,
+            ][i % 5];
             let x = [r.normal(), r.normal() * 3.0, 7.0, odd];
             let score = g.score_one(row(&x), Micros(0), &mut s);
             assert!(score.raw.is_finite() && score.rank > 0.0, "{score:?}");
             g.learn_one(row(&x), Micros(0), true, &mut s);
         }
-        assert!(g.score_one(row(&[0.0, 0.0, 8.0, f64::NAN]), Micros(0), &mut s).raw > 30.0);
-        assert!(g.score_one(row(&[0.0, 0.0, 7.0, f64::NAN]), Micros(0), &mut s).raw < 3.0);
+        assert!(
+            g.score_one(row(&[0.0, 0.0, 8.0, f64::NAN]), Micros(0), &mut s)
+                .raw
+                > 30.0
+        );
+        assert!(
+            g.score_one(row(&[0.0, 0.0, 7.0, f64::NAN]), Micros(0), &mut s)
+                .raw
+                < 3.0
+        );
     }
 
     #[test]

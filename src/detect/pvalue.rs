@@ -441,7 +441,10 @@ mod tests {
         };
         let [_, _, early] = rates(&mut next, 10_000);
         let [_, _, whole] = rates(&mut next, 100_000);
-        assert!(early * 1e4 < 100.0 && whole * 1e5 < 100.0, "{early} {whole}");
+        assert!(
+            early * 1e4 < 100.0 && whole * 1e5 < 100.0,
+            "{early} {whole}"
+        );
     }
 
     #[test]
@@ -494,7 +497,11 @@ mod tests {
         }
         let mut w = Writer::new();
         a.save(&mut w);
-        let map = w.into_sections().into_iter().map(|s| (s.name, s.data)).collect();
+        let map = w
+            .into_sections()
+            .into_iter()
+            .map(|s| (s.name, s.data))
+            .collect();
         let mut b = Calibration::new();
         b.load(&Reader::new(&map)).unwrap();
         assert_eq!(a, b);

@@ -223,11 +223,19 @@ impl Series {
         }
         self.residuals = [0.0; SMOOTH];
         self.recent = [mean; SHORT];
-        let size = values.iter().map(|&(v, _)| (tame(v) - mean).abs()).sum::<f64>() / n;
+        let size = values
+            .iter()
+            .map(|&(v, _)| (tame(v) - mean).abs())
+            .sum::<f64>()
+            / n;
         let before = self.sizes[DEVIATION];
         let change = if before > 0.0 { size / before } else { 1.0 };
         for (which, value) in self.sizes.iter_mut().enumerate() {
-            *value = if which == DEVIATION { size } else { *value * change };
+            *value = if which == DEVIATION {
+                size
+            } else {
+                *value * change
+            };
         }
         let few = values.len() as u64;
         self.learned = few;
@@ -270,8 +278,10 @@ impl Series {
         [self.low, self.high, self.mean] = [level[0], level[1], level[2]];
         [self.most_drift, self.most_lift] = [level[3], level[4]];
         self.season_count.copy_from_slice(season_count);
-        self.season.copy_from_slice(finite(from, "season", SEASONS)?);
-        self.residuals.copy_from_slice(finite(from, "residuals", SMOOTH)?);
+        self.season
+            .copy_from_slice(finite(from, "season", SEASONS)?);
+        self.residuals
+            .copy_from_slice(finite(from, "residuals", SMOOTH)?);
         self.recent.copy_from_slice(finite(from, "recent", SHORT)?);
         self.sizes.copy_from_slice(finite(from, "sizes", 4)?);
         self.sized.copy_from_slice(from.u64s_of("sized", 4)?);

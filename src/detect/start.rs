@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn one_value_far_out_moves_no_bound() {
-        let with = |x: f64| rows((0..64).map(move |i| vec![if i == 5 { x } else { f64::from(i % 9) }]));
+        let with =
+            |x: f64| rows((0..64).map(move |i| vec![if i == 5 { x } else { f64::from(i % 9) }]));
         let (low, high) = bounds(&with(1e9), 0);
         assert!(low < 0.0 && high > 8.0 && high < 100.0);
         let mostly_zero = rows((0..64).map(|i| vec![f64::from(u8::from(i % 8 == 0))]));
