@@ -15,11 +15,6 @@ pub(super) struct Cholesky {
 }
 
 impl Cholesky {
-    /// How many rows.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
     /// Bytes at a width.
     pub fn memory_bytes(width: usize) -> u64 {
         (width * (width + 1) / 2 * size_of::<f64>()) as u64

@@ -27,9 +27,9 @@ const SMOOTH_FROM: u64 = 400;
 /// What a series that never moved is taken to move by: a thousandth of its size.
 const STILL: f64 = 1e-3;
 
-/// The components whose typical size is followed, for ranks.
+/// The components: |value - slow mean|, |value - baseline of its half hour|, |mean of the last 20
+/// such residuals|, and how far the mean of the last 5 values lies above the slow mean.
 const DEVIATION: usize = 0;
-const RESIDUAL: usize = 1;
 const DRIFT: usize = 2;
 const LIFT: usize = 3;
 
@@ -63,7 +63,6 @@ pub(super) struct Reading {
     value: f64,
     season: usize,
     residual: f64,
-    /// |mean of the last 20 residuals|, and the lift of the mean of the last 5 values.
     components: [f64; 4],
     /// The largest ratio of a component to its record: above 1, a new record.
     pub raw: f64,
