@@ -2,6 +2,12 @@
 //!
 //! Invariant: nothing here feeds back into what is learned; time is an argument.
 
+mod alerter;
+mod budget;
+mod incident;
+
+pub use alerter::{Alert, Alerter, Verdict};
+
 /// When a record is flagged, and how often that may wake somebody.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AlertConfig {
