@@ -194,7 +194,7 @@ mod tests {
             let labels: BTreeSet<&str> = family
                 .get_metric()
                 .iter()
-                .flat_map(|metric| metric.get_label())
+                .flat_map(prometheus::proto::Metric::get_label)
                 .map(prometheus::proto::LabelPair::name)
                 .collect();
             let labels: Vec<&str> = labels.into_iter().collect();
