@@ -429,6 +429,15 @@ mod tests {
     }
 
     #[test]
+    fn two_arrays_of_one_name_are_never_taken_for_a_snapshot() {
+        let mut twice = sample();
+        twice.sections.push(twice.sections[0].clone());
+        let bytes = encode(&twice);
+        assert!(matches!(verify(&bytes), Err(SnapshotError::Malformed(_))));
+        assert!(matches!(decode(&bytes), Err(SnapshotError::Malformed(_))));
+    }
+
+    #[test]
     fn offsets_near_the_largest_integer_do_not_overflow() {
         // Eight contiguous arrays of 2^61 - 1 bytes each, and one more: their sum passes 2^64.
         let mut header = String::from_utf8_lossy(BEFORE_HASH).into_owned();
