@@ -64,6 +64,7 @@ impl Decimal {
     }
 
     /// The double nearest to `literal`, which is the text that was taken apart.
+    #[inline]
     fn value(&self, literal: &[u8]) -> Result<f64, RejectReason> {
         let power = self.exponent.unsigned_abs() as usize;
         if self.digits <= SAFE_DIGITS && self.mantissa <= 1 << 53 && power < POWERS.len() {
@@ -75,11 +76,17 @@ impl Decimal {
             };
             return Ok(if self.negative { -size } else { size });
         }
-        match fast_float2::parse::<f64, _>(literal) {
-            Ok(value) if value.is_finite() => Ok(value),
-            Ok(_) => Err(RejectReason::NumberRange),
-            Err(_) => Err(RejectReason::Syntax),
-        }
+        nearest(literal)
+    }
+}
+
+/// The long way.
+#[inline(never)]
+fn nearest(literal: &[u8]) -> Result<f64, RejectReason> {
+    match fast_float2::parse::<f64, _>(literal) {
+        Ok(value) if value.is_finite() => Ok(value),
+        Ok(_) => Err(RejectReason::NumberRange),
+        Err(_) => Err(RejectReason::Syntax),
     }
 }
 

@@ -20,11 +20,13 @@ impl<'a> Scan<'a> {
     }
 
     /// The next byte.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// Skips white space and returns the next byte.
+    #[inline]
     pub fn next_token(&mut self) -> Option<u8> {
         loop {
             match self.peek() {

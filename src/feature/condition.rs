@@ -30,10 +30,10 @@ impl ConditionValue {
         match (self, value) {
             (ConditionValue::Number(wanted), FieldValue::Number(x, _)) => *wanted == x,
             (ConditionValue::Boolean(wanted), FieldValue::Boolean(x)) => *wanted == x,
-            (
-                ConditionValue::Text(wanted),
-                FieldValue::Text(text) | FieldValue::Number(_, text),
-            ) => wanted == text,
+            (ConditionValue::Text(wanted), FieldValue::Text(text)) => wanted == text,
+            (ConditionValue::Text(wanted), FieldValue::Number(_, literal)) => {
+                wanted.as_bytes() == literal
+            }
             (ConditionValue::Text(wanted), FieldValue::Boolean(x)) => {
                 wanted == if x { "true" } else { "false" }
             }
@@ -66,20 +66,20 @@ mod tests {
     #[test]
     fn compares_values_and_the_way_they_are_written() {
         let text = |t: &str| ConditionTest::Equals(ConditionValue::Text(t.into()));
-        assert!(text("5.0").holds(Some(FieldValue::Number(5.0, "5.0"))));
-        assert!(!text("5").holds(Some(FieldValue::Number(5.0, "5.0"))));
+        assert!(text("5.0").holds(Some(FieldValue::Number(5.0, b"5.0"))));
+        assert!(!text("5").holds(Some(FieldValue::Number(5.0, b"5.0"))));
         assert!(text("true").holds(Some(FieldValue::Boolean(true))));
         assert!(text("ok").holds(Some(FieldValue::Text("ok"))));
         let five = ConditionTest::In(vec![
             ConditionValue::Boolean(true),
             ConditionValue::Number(5.0),
         ]);
-        assert!(five.holds(Some(FieldValue::Number(5.0, "5.0"))));
+        assert!(five.holds(Some(FieldValue::Number(5.0, b"5.0"))));
         assert!(five.holds(Some(FieldValue::Boolean(true))));
         assert!(!five.holds(Some(FieldValue::Text("5"))));
-        assert!(ConditionTest::Above(1.0).holds(Some(FieldValue::Number(1.5, "1.5"))));
-        assert!(!ConditionTest::Above(1.0).holds(Some(FieldValue::Number(1.0, "1"))));
-        assert!(ConditionTest::Below(1.0).holds(Some(FieldValue::Number(-2.0, "-2"))));
+        assert!(ConditionTest::Above(1.0).holds(Some(FieldValue::Number(1.5, b"1.5"))));
+        assert!(!ConditionTest::Above(1.0).holds(Some(FieldValue::Number(1.0, b"1"))));
+        assert!(ConditionTest::Below(1.0).holds(Some(FieldValue::Number(-2.0, b"-2"))));
         assert!(!ConditionTest::Below(1.0).holds(Some(FieldValue::Text("0"))));
     }
 }

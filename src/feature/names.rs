@@ -44,6 +44,7 @@ impl NameTable {
     }
 
     /// The name with this number.
+    #[inline]
     pub fn name(&self, number: u32) -> &[u8] {
         let number = number as usize;
         let start = if number == 0 {

@@ -166,7 +166,8 @@ fn read_parts(binding: &Binding, time: Option<&TimeSpec>, record: &Record, row: 
 /// Appends a value as it is written; false for one that is no number, text or boolean.
 fn write(value: FieldValue<'_>, out: &mut String) -> bool {
     match value {
-        FieldValue::Number(_, text) | FieldValue::Text(text) => out.push_str(text),
+        FieldValue::Number(_, literal) => append(out, literal),
+        FieldValue::Text(text) => out.push_str(text),
         FieldValue::Boolean(x) => out.push_str(word(x)),
         FieldValue::Null | FieldValue::Vector(_) | FieldValue::Other => return false,
     }
@@ -180,7 +181,8 @@ fn word(boolean: bool) -> &'static str {
 /// A value as a feature.
 enum Reduced<'a> {
     Number(f64),
-    Category(&'a str),
+    /// The value as it is written.
+    Category(&'a [u8]),
     Vector(&'a [f64]),
     Missing,
 }
@@ -197,9 +199,9 @@ fn reduce(value: FieldValue<'_>, kind: Option<FeatureKind>) -> Reduced<'_> {
                 _ => Reduced::Missing,
             }
         }
-        (FieldValue::Text(text), None | Some(K::Category))
-        | (FieldValue::Number(_, text), Some(K::Category)) => Reduced::Category(text),
-        (FieldValue::Boolean(x), Some(K::Category)) => Reduced::Category(word(x)),
+        (FieldValue::Text(text), None | Some(K::Category)) => Reduced::Category(text.as_bytes()),
+        (FieldValue::Number(_, literal), Some(K::Category)) => Reduced::Category(literal),
+        (FieldValue::Boolean(x), Some(K::Category)) => Reduced::Category(word(x).as_bytes()),
         (FieldValue::Vector(values), None | Some(K::Vector)) => Reduced::Vector(values),
         _ => Reduced::Missing,
     }
@@ -236,11 +238,11 @@ impl Features<'_> {
                 }
             }
             Reduced::Category(text) => {
-                let hash = murmur3_32(text.as_bytes(), reading.hash);
+                let hash = murmur3_32(text, reading.hash);
                 self.push(hash, 1.0, |out| {
                     append(out, name);
                     out.push('=');
-                    out.push_str(text);
+                    append(out, text);
                 });
             }
             Reduced::Vector(values) => self.vector(name, &reading, values),
@@ -277,7 +279,7 @@ impl Features<'_> {
             match reduce(value, field.kind) {
                 // Kept finite at each step, so that zero times too much is zero.
                 Reduced::Number(x) => product = (product * x).clamp(f64::MIN, f64::MAX),
-                Reduced::Category(text) => hash = murmur3_32(text.as_bytes(), hash),
+                Reduced::Category(text) => hash = murmur3_32(text, hash),
                 Reduced::Vector(_) | Reduced::Missing => return,
             }
         }
@@ -290,7 +292,7 @@ impl Features<'_> {
                 let value = field.value(record).unwrap_or(FieldValue::Null);
                 if let Reduced::Category(text) = reduce(value, field.kind) {
                     out.push('=');
-                    out.push_str(text);
+                    append(out, text);
                 }
             }
         });
@@ -319,7 +321,7 @@ fn set(dense: &mut Vec<f64>, column: u32, x: f64) {
     dense[column] = x;
 }
 
-/// Appends a name; names are UTF-8 wherever they come from a decoder.
-fn append(out: &mut String, name: &[u8]) {
-    out.push_str(&String::from_utf8_lossy(name));
+/// Appends a name or a literal; both are UTF-8 wherever they come from a decoder.
+fn append(out: &mut String, bytes: &[u8]) {
+    out.push_str(&String::from_utf8_lossy(bytes));
 }

@@ -43,7 +43,7 @@ const NO_ID: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FieldValue<'a> {
     /// A number, never -0.0, with its literal as it stood in the line.
-    Number(f64, &'a str),
+    Number(f64, &'a [u8]),
     /// A boolean.
     Boolean(bool),
     /// A text.
@@ -116,6 +116,7 @@ pub struct Record {
     last: u32,
     fields: Vec<Field>,
     text: String,
+    literals: Vec<u8>,
     vector: Vec<f64>,
     loose: Vec<LooseName>,
     loose_bytes: Vec<u8>,
@@ -137,6 +138,7 @@ impl Record {
             last: NO_ID,
             fields: Vec::new(),
             text: String::new(),
+            literals: Vec::new(),
             vector: Vec::new(),
             loose: Vec::new(),
             loose_bytes: Vec::new(),
@@ -149,6 +151,7 @@ impl Record {
         self.last = NO_ID;
         self.fields.clear();
         self.text.clear();
+        self.literals.clear();
         self.vector.clear();
         self.loose.clear();
         self.loose_bytes.clear();
@@ -227,7 +230,7 @@ impl Record {
         let field = &self.fields[index];
         let span = field.start as usize..field.end as usize;
         match field.stored {
-            Stored::Number(value) => FieldValue::Number(value, &self.text[span]),
+            Stored::Number(value) => FieldValue::Number(value, &self.literals[span]),
             Stored::Boolean(value) => FieldValue::Boolean(value),
             Stored::Text => FieldValue::Text(&self.text[span]),
             Stored::Null => FieldValue::Null,
@@ -351,10 +354,9 @@ impl Record {
 
 impl FieldSink for Record {
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason> {
-        let literal = std::str::from_utf8(literal).map_err(|_| RejectReason::Utf8)?;
-        let start = self.text.len() as u32;
-        self.text.push_str(literal);
-        let end = self.text.len() as u32;
+        let start = self.literals.len() as u32;
+        self.literals.extend_from_slice(literal);
+        let end = self.literals.len() as u32;
         // Adding zero turns -0.0 into 0.0 and changes nothing else.
         let field = self.put(name, Stored::Number(value + 0.0))?;
         (field.start, field.end) = (start, end);

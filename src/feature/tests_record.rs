@@ -25,7 +25,7 @@ fn a_record_holds_the_fields_of_one_line_and_no_others() {
     )
     .unwrap();
     assert_eq!(record.len(), 5);
-    assert_eq!(record.find(b"a"), Some(FieldValue::Number(1.5, "1.5")));
+    assert_eq!(record.find(b"a"), Some(FieldValue::Number(1.5, b"1.5")));
     assert_eq!(record.find(b"u"), Some(FieldValue::Other));
     assert_eq!(record.find(b"u.v"), Some(FieldValue::Vector(&[1.0, 2.0])));
     assert_eq!(record.find(b"n"), Some(FieldValue::Null));
@@ -74,9 +74,9 @@ fn a_name_that_occurs_twice_is_refused_or_the_last_counts() {
         lax.number(b"ab", 3.0, b"3").unwrap();
         lax.other(b"a").unwrap();
         lax.number(b"a.b", 4.0, b"4").unwrap();
-        assert_eq!(lax.find(b"a.b"), Some(FieldValue::Number(4.0, "4")));
+        assert_eq!(lax.find(b"a.b"), Some(FieldValue::Number(4.0, b"4")));
         assert_eq!(lax.find(b"a.c"), Some(FieldValue::Null));
-        assert_eq!(lax.find(b"ab"), Some(FieldValue::Number(3.0, "3")));
+        assert_eq!(lax.find(b"ab"), Some(FieldValue::Number(3.0, b"3")));
         assert_eq!(lax.len(), 4);
     }
 }
