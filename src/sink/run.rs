@@ -11,10 +11,10 @@ use super::queue::{SinkReceiver, SinkStats};
 
 /// Waits between attempts: doubling from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Attempts at a write that fails for another reason than a full disk: some twenty seconds.
-const ATTEMPTS: u32 = 8;
+/// Attempts at a write that fails for another reason than a full disk: some ten seconds.
+const ATTEMPTS: u32 = 14;
 
 /// Attempts at a write that fails while the daemon is stopping.
 const LAST_ATTEMPTS: u32 = 2;
