@@ -24,3 +24,5 @@ pub mod state;
 pub mod telemetry;
 
 pub mod config;
+
+pub mod cli;

@@ -19,6 +19,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Models that would take more bytes are refused.
     pub memory_limit: u64,
+    /// The file with the secret key of feature hashes; its seed is in every plan.
+    pub hash_key_file: Option<PathBuf>,
     /// Where metrics, health and the API are served.
     pub listen: SocketAddr,
     /// The address was not asked for: if it is taken, the daemon runs without (with a warning).
