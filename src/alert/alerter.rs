@@ -101,22 +101,19 @@ impl Alerter {
             // One held back goes on being the same incident.
             let held_back = known.filter(|i| !i.alerted && !i.over);
             let allowed = self.budget.allows(now, rare);
-            let (incident, records) = match held_back {
-                Some(held) => {
-                    held.alerted = allowed;
-                    if allowed {
-                        self.suppressed = self.suppressed.saturating_sub(1);
-                    }
-                    (held.id, held.flagged)
+            let (incident, records) = if let Some(held) = held_back {
+                held.alerted = allowed;
+                if allowed {
+                    self.suppressed = self.suppressed.saturating_sub(1);
                 }
-                None => {
-                    self.incidents.open(now, key, event_id, allowed);
-                    if !allowed {
-                        self.suppressed += 1;
-                        self.suppressed_total += 1;
-                    }
-                    (event_id, 1)
+                (held.id, held.flagged)
+            } else {
+                self.incidents.open(now, key, event_id, allowed);
+                if !allowed {
+                    self.suppressed += 1;
+                    self.suppressed_total += 1;
                 }
+                (event_id, 1)
             };
             allowed.then(|| {
                 self.budget.spend(now);

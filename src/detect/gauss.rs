@@ -287,6 +287,28 @@ mod tests {
     }
 
     #[test]
+    fn distances_are_those_of_plain_linear_algebra() {
+        // tests/reference/mahalanobis.py
+        let mut i = -1i32;
+        let g = fed(60, || {
+            i += 1;
+            let a = f64::from(i * 7 % 17);
+            let b = 100.0 + 3.0 * a + f64::from(i * 5 % 11);
+            let c = 0.01 * f64::from(i * i % 23);
+            vec![a, b, if i % 4 == 1 { f64::NAN } else { c }]
+        });
+        let mut s = Scratch::default();
+        for (x, reference) in [
+            ([3.0, 114.0, 0.1], 1.191_428_020_396_192_9),
+            ([16.0, 100.0, 0.2], 181.652_053_698_212_8),
+            ([8.0, f64::NAN, 0.5], 54.074_484_646_928_88),
+        ] {
+            let (d2, _) = g.distance(&x, &mut s);
+            assert!((d2 / reference - 1.0).abs() < 1e-9, "{d2} {reference}");
+        }
+    }
+
+    #[test]
     fn what_breaks_a_correlation_is_strange_though_each_value_is_not() {
         let mut r = Random::new(1);
         let g = fed(2000, || correlated(&mut r));

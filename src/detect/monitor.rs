@@ -315,3 +315,196 @@ impl Monitor {
         from.nested("gate", |r| self.gate.load(r))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::Random;
+
+    fn row(dense: &[f64]) -> Row<'_> {
+        Row {
+            dense,
+            columns: &[],
+            index: &[],
+            value: &[],
+        }
+    }
+
+    fn step(
+        m: &mut Monitor,
+        dense: &[f64],
+        i: i64,
+        healthy: Option<bool>,
+    ) -> (Judgement, Absorbed) {
+        let mut s = Scratch::default();
+        let time = Micros(i * Micros::SECOND.0);
+        let j = m.judge(row(dense), time, &mut s);
+        let (what, _) = m.absorb(row(dense), time, &j, healthy, &mut s);
+        (j, what)
+    }
+
+    fn restored(m: &Monitor) -> Monitor {
+        let mut w = Writer::new();
+        m.save(&mut w);
+        let map = w
+            .into_sections()
+            .into_iter()
+            .map(|s| (s.name, s.data))
+            .collect();
+        let mut other = Monitor::new(m.config);
+        other.load(&Reader::new(&map)).unwrap();
+        other
+    }
+
+    #[test]
+    fn auto_decides_after_64_records_and_says_so() {
+        let mut r = Random::new(1);
+        for (width, chosen) in [(1, "metric"), (3, "gauss")] {
+            let mut m = Monitor::new(DetectorConfig::Auto);
+            for i in 0..64 {
+                assert_eq!((m.chosen(), m.ready()), (None, false));
+                let dense: Vec<f64> = (0..width).map(|_| r.normal()).collect();
+                let (j, what) = step(&mut m, &dense, i, None);
+                assert_eq!((j.p_value, j.ready, what), (1.0, false, Absorbed::Learned));
+            }
+            assert_eq!((m.chosen(), m.ready()), (Some(chosen), true));
+            assert_eq!(m.seen(), 64);
+        }
+    }
+
+    #[test]
+    fn wide_rows_warm_up_for_four_records_a_column() {
+        let mut r = Random::new(1);
+        let mut m = Monitor::new(DetectorConfig::Auto);
+        for i in 0..200 {
+            assert!(!m.ready(), "{i}");
+            let dense: Vec<f64> = (0..50).map(|_| r.normal()).collect();
+            step(&mut m, &dense, i, None);
+        }
+        assert!(m.ready());
+    }
+
+    /// A stream with gaps, anomalies, columns that come late and a change of level.
+    fn eventful(r: &mut Random, i: i64) -> Vec<f64> {
+        let width = if i < 40 { 2 } else { 3 };
+        let level = if i > 1500 { 8.0 } else { 0.0 };
+        (0..width)
+            .map(|_| match r.below(200) {
+                0 => f64::NAN,
+                1 => 30.0,
+                _ => level + r.normal(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn resumes_bit_for_bit_wherever_it_is_cut() {
+        for config in [
+            DetectorConfig::Auto,
+            DetectorConfig::Metric,
+            DetectorConfig::Gauss,
+        ] {
+            for cut in [0, 33, 64, 100, 700, 1520, 1560] {
+                let mut r = Random::new(9);
+                let mut a = Monitor::new(config);
+                for i in 0..cut {
+                    step(&mut a, &eventful(&mut r, i), i, None);
+                }
+                let mut b = restored(&a);
+                for i in cut..2000 {
+                    let dense = eventful(&mut r, i);
+                    assert_eq!(step(&mut a, &dense, i, None), step(&mut b, &dense, i, None));
+                }
+                // Debug tells NaN in waiting rows apart from nothing; equality would not hold.
+                assert_eq!(format!("{a:?}"), format!("{b:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_healthy_is_never_learned_and_what_is_always() {
+        let mut r = Random::new(2);
+        let mut m = Monitor::new(DetectorConfig::Auto);
+        for i in 0..1000 {
+            step(&mut m, &[r.normal()], i, None);
+        }
+        let before = m.clone();
+        assert_eq!(
+            step(&mut m, &[0.1], 1000, Some(false)).1,
+            Absorbed::Unhealthy
+        );
+        assert_eq!(
+            (&m.stage, &m.calibration),
+            (&before.stage, &before.calibration)
+        );
+        assert_eq!(step(&mut m, &[50.0], 1001, None).1, Absorbed::Gated);
+        assert_eq!(step(&mut m, &[50.0], 1002, Some(true)).1, Absorbed::Learned);
+    }
+
+    #[test]
+    fn scores_rise_with_strangeness_and_stay_below_one() {
+        let mut r = Random::new(2);
+        for width in [1, 3] {
+            let mut m = Monitor::new(DetectorConfig::Auto);
+            for i in 0..1000 {
+                let dense: Vec<f64> = (0..width).map(|_| r.normal()).collect();
+                step(&mut m, &dense, i, None);
+            }
+            let mut s = Scratch::default();
+            let mut last = -1.0;
+            for x in [4.0, 5.0, 10.0, 100.0, 1e4, 1e5] {
+                let dense = vec![x; width];
+                let j = m.judge(row(&dense), Micros(1000 * Micros::SECOND.0), &mut s);
+                assert!(j.score > last && j.score < 1.0, "{x}: {j:?}");
+                last = j.score;
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_constant_series_is_surprising() {
+        for width in [1, 3] {
+            let mut m = Monitor::new(DetectorConfig::Auto);
+            for i in 0..1000 {
+                let (j, _) = step(&mut m, &vec![5.0; width], i, None);
+                assert_eq!(j.p_value, 1.0);
+            }
+            let mut changed = vec![5.0; width];
+            changed[0] = 6.0;
+            let (j, what) = step(&mut m, &changed, 1000, None);
+            assert!(j.p_value < 1e-6, "{j:?}");
+            assert_eq!(what, Absorbed::Gated);
+        }
+    }
+
+    #[test]
+    fn state_that_makes_no_sense_is_an_error() {
+        let mut r = Random::new(2);
+        let mut m = Monitor::new(DetectorConfig::Auto);
+        for i in 0..300 {
+            step(&mut m, &[r.normal(), r.normal()], i, None);
+        }
+        let mut w = Writer::new();
+        m.save(&mut w);
+        let sections = w.into_sections();
+        for skip in 0..sections.len() {
+            let kept = sections.iter().enumerate().filter(|&(i, _)| i != skip);
+            let map = kept
+                .map(|(_, s)| (s.name.clone(), s.data.clone()))
+                .collect();
+            assert!(Monitor::new(m.config).load(&Reader::new(&map)).is_err());
+        }
+        let map = sections.into_iter().map(|s| (s.name, s.data)).collect();
+        assert!(
+            Monitor::new(DetectorConfig::Metric)
+                .load(&Reader::new(&map))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_monitor_of_one_value_stays_small() {
+        assert!(Monitor::memory_bytes(DetectorConfig::Auto, 1) < 10_000);
+        assert!(Monitor::memory_bytes(DetectorConfig::Gauss, 8) < 16 * 1024);
+    }
+}

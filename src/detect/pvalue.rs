@@ -33,6 +33,8 @@ const FEW: u64 = 32;
 /// The most peaks, and their share of the records.
 const MANY: u64 = 1024;
 const PEAKS: f64 = 0.02;
+/// Peaks that the assumption of a power law is worth.
+const SHAPE_PRIOR: f64 = 200.0;
 /// Ranks count down to here; beyond it, the tail does.
 const RANKED: u64 = 10;
 /// Gated scores enter at no more than this share of the records (in thousandths) ...
@@ -302,10 +304,13 @@ impl Calibration {
         let mean = sum / weight as f64;
         let variance = (squares / weight as f64 - mean * mean).max(1e-12);
         let k = weight as f64 / UNIT as f64;
-        // By moments; one standard error up, for a tail taken too short flags too much. 1/k makes
-        // it the predictive distribution of an exponential tail whose scale is known from k peaks.
+        // By moments, drawn towards 0 (a power law) by as much as few peaks say little, and a
+        // little up, for a tail taken too short flags too much. 1/k makes it the predictive
+        // distribution of an exponential tail whose scale is known from k peaks.
         let by_moments = (0.5 * (1.0 - mean * mean / variance)).max(-0.5);
-        let shape = (by_moments + (1.0 + by_moments) / k.sqrt()).clamp(-0.3, 0.2) + 1.0 / k;
+        let said = k / (k + SHAPE_PRIOR);
+        let error = said * (1.0 + by_moments) / k.sqrt();
+        let shape = (said * by_moments + error).clamp(-0.3, 0.2) + 1.0 / k;
         Tail {
             start,
             mass,

@@ -24,13 +24,15 @@ const SLOW_RATE: f64 = 0.001;
 const RANGE_FROM: u64 = 20;
 const LIFT_FROM: u64 = 50;
 const SMOOTH_FROM: u64 = 400;
+/// In smoothed components, one value counts as no more than so many typical ones.
+const MOST_OF_ONE: f64 = 6.0;
 /// What a series that never moved is taken to move by: a thousandth of its size.
 const STILL: f64 = 1e-3;
 
 /// The components: |value - slow mean|, |value - baseline of its half hour|, |mean of the last 20
 /// such residuals|, and how far the mean of the last 5 values lies above the slow mean.
 const DEVIATION: usize = 0;
-const DRIFT: usize = 2;
+const RESIDUAL: usize = 1;
 const LIFT: usize = 3;
 
 /// What is known of a series.
@@ -64,6 +66,8 @@ pub(super) struct Reading {
     season: usize,
     residual: f64,
     components: [f64; 4],
+    /// The last two components as records of them are kept.
+    records: [f64; 2],
     /// The largest ratio of a component to its record: above 1, a new record.
     pub raw: f64,
     /// The largest ratio of a component to its mean size.
@@ -103,6 +107,7 @@ impl Series {
                 season,
                 residual: 0.0,
                 components: [0.0; 4],
+                records: [0.0; 2],
                 raw: 0.0,
                 rank: 0.0,
                 expected: value,
@@ -115,17 +120,22 @@ impl Series {
         } else {
             0.0
         };
+        // For records, the plain means of the last values. For ranks, one value counts in them as
+        // no more than a few typical ones: it is strange itself, the nineteen after it are not.
         let at = (i % SMOOTH as u64) as usize;
-        let drift = self.residuals.iter().sum::<f64>() - self.residuals[at] + residual;
+        let most = self.most_of_one(RESIDUAL);
+        let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most);
         let at = (i % SHORT as u64) as usize;
-        let short = self.recent.iter().sum::<f64>() - self.recent[at] + value;
+        let most = self.most_of_one(DEVIATION);
+        let (short, even_short) = sums(&self.recent, at, value, self.mean, most);
         let lift = short / (i + 1).min(SHORT as u64) as f64 - self.mean;
         let components = [
             (value - self.mean).abs(),
             residual.abs(),
-            (drift / SMOOTH as f64).abs(),
-            lift.max(0.0),
+            (even_drift / SMOOTH as f64).abs(),
+            (even_short / SHORT as f64).max(0.0),
         ];
+        let records = [(drift / SMOOTH as f64).abs(), lift.max(0.0)];
         let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
         let mut rank = 0.0f64;
         for (component, &size) in components.iter().zip(&self.sizes) {
@@ -138,7 +148,8 @@ impl Series {
             season,
             residual,
             components,
-            raw: self.ratio(value, &components, still),
+            records,
+            raw: self.ratio(value, records, still),
             rank,
             expected: if seasonal {
                 self.season[season]
@@ -148,8 +159,16 @@ impl Series {
         }
     }
 
+    fn most_of_one(&self, component: usize) -> f64 {
+        if self.sized[component] >= RANGE_FROM && self.sizes[component] > 0.0 {
+            MOST_OF_ONE * self.sizes[component]
+        } else {
+            f64::INFINITY
+        }
+    }
+
     /// The largest ratio of a component to its record so far.
-    fn ratio(&self, value: f64, components: &[f64; 4], still: f64) -> f64 {
+    fn ratio(&self, value: f64, [drift, lift]: [f64; 2], still: f64) -> f64 {
         let mut best = 0.0f64;
         if self.count >= RANGE_FROM {
             let range = self.high - self.low;
@@ -164,10 +183,10 @@ impl Series {
             };
         }
         if self.count >= SMOOTH_FROM && self.most_drift > 0.0 {
-            best = best.max(components[DRIFT] / self.most_drift);
+            best = best.max(drift / self.most_drift);
         }
         if self.count >= LIFT_FROM && self.most_lift > 0.0 {
-            best = best.max(components[LIFT] / self.most_lift);
+            best = best.max(lift / self.most_lift);
         }
         best
     }
@@ -181,8 +200,8 @@ impl Series {
         }
         self.low = self.low.min(r.value);
         self.high = self.high.max(r.value);
-        self.most_drift = self.most_drift.max(r.components[DRIFT]);
-        self.most_lift = self.most_lift.max(r.components[LIFT]);
+        self.most_drift = self.most_drift.max(r.records[0]);
+        self.most_lift = self.most_lift.max(r.records[1]);
         self.residuals[(i % SMOOTH as u64) as usize] = r.residual;
         self.recent[(i % SHORT as u64) as usize] = r.value;
         self.count += 1;
@@ -289,6 +308,20 @@ impl Series {
         }
         Ok(())
     }
+}
+
+/// The sum of a window's values with `value` in place of the one at `at`, and the sum of their
+/// distances from `middle`, each no more than `most`.
+fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64) -> (f64, f64) {
+    let mut plain = value;
+    let mut even = (value - middle).clamp(-most, most);
+    for (i, &x) in window.iter().enumerate() {
+        if i != at {
+            plain += x;
+            even += (x - middle).clamp(-most, most);
+        }
+    }
+    (plain, even)
 }
 
 fn slow_rate(n: u64) -> f64 {

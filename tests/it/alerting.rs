@@ -1,0 +1,266 @@
+//! Monitor and alerter together on simulated streams: what a person would have been woken for.
+//!
+//! Invariant: every stream is seeded; figures are printed, so that a failure says by how much.
+
+use learnd::alert::{AlertConfig, Alerter};
+use learnd::base::{Micros, Row, Scratch};
+use learnd::detect::{Absorbed, DetectorConfig, Monitor};
+use learnd::math::{Random, ln};
+
+const SECOND: i64 = Micros::SECOND.0;
+const DAY: i64 = Micros::DAY.0;
+
+struct Watch {
+    monitor: Monitor,
+    alerter: Alerter,
+    scratch: Scratch,
+    records: u64,
+    flagged: Vec<u64>,
+    alerts: Vec<(u64, i64)>,
+    drifts: Vec<u64>,
+    gated: u64,
+    below: [u64; 2],
+}
+
+impl Watch {
+    fn new(detector: DetectorConfig, per_day: f64) -> Watch {
+        Watch {
+            monitor: Monitor::new(detector),
+            alerter: Alerter::new(AlertConfig::Budget {
+                count: per_day,
+                period_micros: DAY,
+            }),
+            scratch: Scratch::default(),
+            records: 0,
+            flagged: Vec::new(),
+            alerts: Vec::new(),
+            drifts: Vec::new(),
+            gated: 0,
+            below: [0; 2],
+        }
+    }
+
+    fn record(&mut self, dense: &[f64], time: i64) {
+        let n = self.records;
+        let row = Row {
+            dense,
+            columns: &[],
+            index: &[],
+            value: &[],
+        };
+        let j = self.monitor.judge(row, Micros(time), &mut self.scratch);
+        assert!(
+            (0.0..1.0).contains(&j.score) && j.p_value > 0.0 && j.p_value <= 1.0,
+            "{j:?}"
+        );
+        for (below, level) in self.below.iter_mut().zip([1e-3, 1e-4]) {
+            *below += u64::from(j.p_value < level);
+        }
+        let v = self
+            .alerter
+            .observe(Micros(time), 0, j.p_value, j.ready, u128::from(n));
+        if v.flagged {
+            self.flagged.push(n);
+        }
+        if v.alert.is_some() {
+            self.alerts.push((n, time));
+        }
+        let (what, shift) = self
+            .monitor
+            .absorb(row, Micros(time), &j, None, &mut self.scratch);
+        self.gated += u64::from(what == Absorbed::Gated);
+        if shift.is_some() {
+            self.drifts.push(n);
+        }
+        self.records += 1;
+    }
+
+    fn most_in_a_day(&self) -> usize {
+        let times = || self.alerts.iter().map(|&(_, t)| t);
+        times()
+            .map(|from| times().filter(|&t| t >= from && t - from <= DAY).count())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+fn student(r: &mut Random, freedom: u32) -> f64 {
+    let chi: f64 = (0..freedom).map(|_| r.normal()).map(|z| z * z).sum();
+    r.normal() / (chi / f64::from(freedom)).sqrt()
+}
+
+/// A kind of noise, and how many units out a value is that no chance brings.
+type Noise = (&'static str, fn(&mut Random) -> f64, f64);
+
+const NOISES: [Noise; 3] = [
+    ("gaussian", |r| r.normal(), 10.0),
+    ("exponential", |r| -ln(1.0 - r.uniform()), 40.0),
+    ("t3", |r| student(r, 3), 2000.0),
+];
+
+#[test]
+fn a_planted_outlier_in_a_pipe_of_a_second_is_alerted_and_little_else() {
+    for (name, noise, far) in NOISES {
+        for width in [1, 4, 8] {
+            let (mut found, mut most, mut total) = (0, 0, 0);
+            let seeds = 60;
+            for seed in 0..seeds {
+                let mut r = Random::new(seed);
+                let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+                let n = 2000 + 50 * seed as i64;
+                let at = n * 3 / 5;
+                for i in 0..n {
+                    let mut row: Vec<f64> = (0..width)
+                        .map(|j| 100.0 * f64::from(j + 1) + noise(&mut r))
+                        .collect();
+                    if i == at {
+                        row[0] = 100.0 + far;
+                    }
+                    w.record(&row, 1_700_000_000 * SECOND + i * 1_000_000 / n);
+                }
+                found += u32::from(w.alerts.iter().any(|&(k, _)| k as i64 == at));
+                most = most.max(w.alerts.len());
+                total += w.alerts.len();
+            }
+            println!("{name} x {width}: {found} of {seeds} found, {total} alerts, at most {most}");
+            assert!(
+                f64::from(found) >= 0.95 * seeds as f64,
+                "{name} x {width}: {found}"
+            );
+            assert!(most <= 3, "{name} x {width}: {most}");
+        }
+    }
+}
+
+/// Thirty days of a record each half minute.
+fn thirty_days(mut next: impl FnMut(&mut Random, i64) -> f64, width: usize) -> Watch {
+    let mut r = Random::new(11);
+    let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+    for i in 0..30 * 2880 {
+        let row: Vec<f64> = (0..width).map(|_| next(&mut r, i)).collect();
+        w.record(&row, 1_700_000_000 * SECOND + i * 30 * SECOND);
+    }
+    w
+}
+
+#[test]
+fn the_budget_holds_in_any_24_hours_whatever_the_stream() {
+    let tau = std::f64::consts::TAU;
+    let seasonal =
+        move |r: &mut Random, i: i64| 10.0 * (tau * i as f64 / 2880.0).sin() + r.normal();
+    let drifting = |r: &mut Random, i: i64| i as f64 / 2880.0 + r.normal();
+    for width in [1, 3] {
+        for (name, w) in [
+            ("gaussian", thirty_days(|r, _| r.normal(), width)),
+            ("heavy-tailed", thirty_days(|r, _| student(r, 3), width)),
+            ("seasonal", thirty_days(seasonal, width)),
+            ("drifting", thirty_days(drifting, width)),
+            ("bursty", thirty_days(bursty, width)),
+        ] {
+            println!(
+                "{name} x {width}: {} flagged, {} alerts, {} in a day, {} drifts, {} gated, {} held back",
+                w.flagged.len(),
+                w.alerts.len(),
+                w.most_in_a_day(),
+                w.drifts.len(),
+                w.gated,
+                w.alerter.suppressed_total(),
+            );
+            assert!(w.most_in_a_day() <= 3, "{name} x {width}");
+        }
+    }
+}
+
+/// A stream, and a value far beyond one in 100,000 under its own law.
+type Stream = (&'static str, fn(&mut Random, i64) -> f64, f64);
+
+const STREAMS: [Stream; 4] = [
+    ("gaussian", |r, _| r.normal(), 6.5),
+    ("heavy-tailed", |r, _| student(r, 3), 150.0),
+    ("drifting", |r, i| i as f64 / 2880.0 + r.normal(), 8.0),
+    ("bursty", bursty, 60.0),
+];
+
+fn bursty(r: &mut Random, i: i64) -> f64 {
+    if i / 200 % 37 == 5 {
+        20.0 + 5.0 * r.normal()
+    } else {
+        r.normal()
+    }
+}
+
+#[test]
+fn one_real_incident_a_day_is_alerted_beside_the_noise() {
+    for (name, noise, far) in STREAMS {
+        let mut r = Random::new(5);
+        let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+        let mut found = 0;
+        for i in 0..30 * 2880i64 {
+            // From the second day on, at another hour each day.
+            let incident = i > 2880 && i % 2880 == i / 2880 * 90 + 17;
+            let x = noise(&mut r, i) + if incident { far } else { 0.0 };
+            let before = w.alerts.len();
+            w.record(&[x], 1_700_000_000 * SECOND + i * 30 * SECOND);
+            found += usize::from(incident && w.alerts.len() > before);
+        }
+        println!(
+            "{name}: {found} of 29 found, {} alerts in all",
+            w.alerts.len()
+        );
+        assert!(found >= 27 && w.most_in_a_day() <= 3, "{name}: {found}");
+    }
+}
+
+#[test]
+fn a_level_shift_is_one_drift_few_alerts_and_then_silence() {
+    for (width, shift) in [(1, 10.0), (1, 4.0), (5, 10.0), (5, 4.0)] {
+        for seed in 0..20 {
+            let mut r = Random::new(seed);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            for i in 0..6000 {
+                let level = if i < 3000 { 0.0 } else { shift };
+                let row: Vec<f64> = (0..width).map(|_| level + r.normal()).collect();
+                w.record(&row, i * 60 * SECOND);
+            }
+            let after: Vec<u64> = w
+                .alerts
+                .iter()
+                .map(|a| a.0)
+                .filter(|&n| n >= 3000)
+                .collect();
+            let adapting = after.iter().filter(|&&n| n < 3200).count();
+            let what = format!("{width} {shift} {seed}: {:?}, alerts {after:?}", w.drifts);
+            assert_eq!(w.drifts.len(), 1, "{what}");
+            assert!(w.drifts[0] < 3200, "{what}");
+            assert!((1..=3).contains(&adapting), "{what}");
+            // Two days follow, each with its budget.
+            assert!(after.len() - adapting <= 6, "{what}");
+        }
+    }
+}
+
+#[test]
+fn rates_are_as_promised_whatever_the_detector() {
+    for (name, noise, _) in NOISES {
+        for width in [1, 4] {
+            let mut r = Random::new(21);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            let n = 200_000;
+            for i in 0..n {
+                let row: Vec<f64> = (0..width).map(|_| noise(&mut r)).collect();
+                w.record(&row, i * SECOND);
+            }
+            let rates = w.below.map(|b| b as f64 / n as f64);
+            println!("{name} x {width}: {rates:?}, {} drifts", w.drifts.len());
+            assert!(
+                rates[0] < 2e-3 && rates[1] < 2e-4,
+                "{name} x {width}: {rates:?}"
+            );
+            assert!(
+                rates[0] > 5e-4 && rates[1] > 3e-5,
+                "{name} x {width}: {rates:?}"
+            );
+            assert!(w.drifts.is_empty());
+        }
+    }
+}
