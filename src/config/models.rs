@@ -10,7 +10,8 @@ use crate::model::ModelConfig;
 use super::dom::{Entry, Node, Value};
 use super::features::{self, Features};
 use super::learners;
-use super::section::{Elsewhere, Placed, Section, Shape, Walk, text_of, wrong_type};
+use super::section::{Elsewhere, Placed, Section, Walk, table_of, text_of};
+use super::shape::Shape;
 use super::suggest::did_you_mean;
 
 /// Keys that only some tasks have.
@@ -52,16 +53,7 @@ pub(super) fn model(
 ) -> Option<ModelConfig> {
     let name = entry.key.clone();
     let title = format!("[models.{name}]");
-    let Value::Table(table) = &entry.node.value else {
-        wrong_type(
-            walk,
-            &format!("models.{name}"),
-            &entry.node,
-            "a table",
-            &title,
-        );
-        return None;
-    };
+    let table = table_of(walk, "models", entry)?;
     let mut s = Section::new(walk, "model", title, table, entry.key_place);
     let tasks = [
         ("regression", Task::Regression),
