@@ -40,6 +40,9 @@ pub(super) const ELSEWHERE: &[Elsewhere] = &[
     ("max_classes", "task = \"multiclass\""),
 ];
 
+/// Classes that a model tells apart where nothing is said.
+const MAX_CLASSES: u64 = 64;
+
 /// Keys that a model holds where nothing is said.
 pub(super) const MAX_KEYS: u64 = 100_000;
 
@@ -93,10 +96,15 @@ pub(super) fn model(
         Some(Task::Binary | Task::Anomaly) => positive(&mut s, label.is_some()),
         _ => None,
     };
-    let max_classes = if task == Some(Task::Multiclass) {
-        s.integer("max_classes", 64, 2..=1_000_000) as usize
+    // The contract's example has the default beside a binary task: there it says nothing.
+    let says_default = matches!(
+        s.peek("max_classes").map(|e| &e.node.value),
+        Some(Value::Integer(Some(n))) if *n == i128::from(MAX_CLASSES)
+    );
+    let max_classes = if task == Some(Task::Multiclass) || (supervised && says_default) {
+        s.integer("max_classes", MAX_CLASSES, 2..=1_000_000)
     } else {
-        64
+        MAX_CLASSES
     };
     let learner = learners::learner(&mut s, task);
     let update = learners::update(&mut s, supervised);
@@ -139,7 +147,7 @@ pub(super) fn model(
         max_keys,
         evict,
         positive,
-        max_classes,
+        max_classes: max_classes as usize,
         learner,
         update,
         detector,
