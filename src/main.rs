@@ -3,14 +3,16 @@
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use learnd::cli::args::{Cli, Command};
 use learnd::cli::{check, completions, man, reference};
 use learnd::config::Overrides;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::from_command_line(&args) {
+        Ok(cli) => cli,
+        Err(e) => e.exit(),
+    };
     let overrides = Overrides::from_process(&cli.global.set);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let color = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());

@@ -2,10 +2,11 @@
 //!
 //! Invariant: what is only about the shape of the command line is refused here, with exit code 2.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// The version with the revision it was built from, where that was told to the build.
 static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("LEARND_REVISION") {
@@ -31,6 +32,28 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Parses a command line, program name first.
+    ///
+    /// The parser keeps a repeatable option of every command only from behind the command, where
+    /// it stands on both sides; here those before it count too, and come first.
+    pub fn from_command_line(args: &[OsString]) -> Result<Cli, clap::Error> {
+        let mut cli = Cli::try_parse_from(args)?;
+        let command = Cli::command()
+            .subcommand_required(false)
+            .arg_required_else_help(false);
+        let is_command = |arg: &OsString| command.get_subcommands().any(|c| arg == c.get_name());
+        let head = args.iter().position(is_command).unwrap_or(args.len());
+        let matches = command.clone().try_get_matches_from(&args[..head])?;
+        let before = matches.get_many::<(String, String)>("set");
+        let before: Vec<(String, String)> = before.unwrap_or_default().cloned().collect();
+        if cli.global.set != before {
+            cli.global.set.splice(..0, before);
+        }
+        Ok(cli)
+    }
 }
 
 /// Options of every command.
@@ -183,8 +206,6 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -194,17 +215,22 @@ mod tests {
 
     #[test]
     fn options_of_every_command_stand_anywhere() {
-        let cli = Cli::try_parse_from([
-            "learnd", "--set", "a.b = 1", "run", "--set", "c=x=y", "--reset", "m", "l.toml",
-        ])
-        .unwrap();
-        // What stands after the command wins over what stands before it.
-        assert_eq!(cli.global.set.last(), Some(&("c".into(), "x=y".into())));
-        let Command::Run(run) = cli.command else {
-            panic!("the command is run");
+        let set = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let cli = Cli::from_command_line(&args).unwrap();
+            let pairs = cli.global.set.into_iter();
+            pairs.map(|(k, v)| format!("{k}:{v}")).collect::<Vec<_>>()
         };
-        assert_eq!(run.reset, ["m"]);
-        assert_eq!(run.config, Some("l.toml".into()));
+        assert_eq!(set("learnd run"), Vec::<String>::new());
+        assert_eq!(set("learnd --set a.b=1 run c.toml"), ["a.b:1"]);
+        assert_eq!(
+            set("learnd run --set c=x=y --set d= c.toml"),
+            ["c:x=y", "d:"]
+        );
+        assert_eq!(
+            set("learnd --log-level warn --set a=1 check c.toml --set=a=2"),
+            ["a:1", "a:2"]
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::dom::{Document, Place};
 
 /// The most characters of a line that are shown.
 const SHOWN: usize = 100;
-/// The most problems that are shown.
-const MOST: usize = 50;
+/// The most problems that are kept; further ones are counted.
+pub(super) const MOST_SHOWN: usize = 50;
 
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,8 @@ impl Diagnostic {
 pub struct Report {
     /// In the order of the file, then of the overrides.
     pub diagnostics: Vec<Diagnostic>,
+    /// So many more are not kept.
+    pub more: usize,
 }
 
 impl Report {
@@ -131,19 +133,20 @@ impl Report {
     pub fn one(diagnostic: Diagnostic) -> Report {
         Report {
             diagnostics: vec![diagnostic],
+            more: 0,
         }
     }
 
     /// All of it as text, with colors for a terminal or without.
     pub fn render(&self, color: bool) -> String {
         let mut out = String::new();
-        for diagnostic in self.diagnostics.iter().take(MOST) {
+        for diagnostic in &self.diagnostics {
             diagnostic.render(color, &mut out);
         }
-        let count = self.diagnostics.len();
+        let count = self.diagnostics.len() + self.more;
         let problems = if count == 1 { "problem" } else { "problems" };
-        let shown = if count > MOST {
-            format!(", of which {MOST} are shown")
+        let shown = if self.more > 0 {
+            format!(", of which {} are shown", self.diagnostics.len())
         } else {
             String::new()
         };
@@ -257,7 +260,8 @@ mod tests {
     fn many_problems_are_cut_short() {
         let one = Diagnostic::of_file("a", "no".into(), None);
         let report = Report {
-            diagnostics: vec![one; 60],
+            diagnostics: vec![one; MOST_SHOWN],
+            more: 10,
         };
         assert_eq!(report.render(false).lines().count(), 51);
         assert!(

@@ -132,14 +132,11 @@ pub fn parse(text: &str, document: usize) -> Result<Table, Vec<SyntaxError>> {
         .collect();
     // What follows a mistake on its line is mostly its echo.
     errors.sort_by_key(|e| e.place);
-    let line_of = |e: &SyntaxError| {
-        let end = e.place.start.min(text.len());
-        text.as_bytes()[..end]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-    };
-    errors.dedup_by_key(|e| line_of(e));
+    errors.dedup_by(|later, first| {
+        let (from, to) = (first.place.start, later.place.start.min(text.len()));
+        let between = from.min(to)..to;
+        !text.as_bytes()[between].contains(&b'\n')
+    });
     Err(errors)
 }
 

@@ -9,8 +9,9 @@ use crate::feature::{
 
 use super::dom::{Node, Value};
 use super::section::{
-    Bound, Elsewhere, Placed, Section, Shape, Walk, number_of, quoted, text_of, word_of, wrong_type,
+    Elsewhere, Placed, Section, Walk, number_of, quoted, text_of, word_of, wrong_type,
 };
+use super::shape::{Bound, Shape};
 
 const SCALES: [(&str, Scale); 4] = [
     ("standard", Scale::Standard),
@@ -99,14 +100,12 @@ fn plain(field: String) -> FeatureSpec {
 
 fn feature(walk: &mut Walk, item: &Node) -> Option<(FeatureSpec, Placed)> {
     let Value::Table(table) = &item.value else {
-        let place = match &item.value {
-            Value::Text(_) => text_of(walk, "features", item)?,
-            _ => {
-                let example = "\"price\" or { field = \"price\", scale = \"minmax\" }";
-                wrong_type(walk, "features", item, "a string or a table", example);
-                return None;
-            }
-        };
+        if !matches!(item.value, Value::Text(_)) {
+            let example = "\"price\" or { field = \"price\", scale = \"minmax\" }";
+            wrong_type(walk, "features", item, "a string or a table", example);
+            return None;
+        }
+        let place = text_of(walk, "features", item)?;
         if place.text.is_empty() {
             walk.problem(place.place, "`features` has an empty name", "leave it out");
             return None;

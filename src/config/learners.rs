@@ -11,7 +11,8 @@ use crate::detect::DetectorConfig;
 use crate::learn::{LearnerConfig, LinearConfig, Link, Loss, Optimizer, UpdateMode};
 
 use super::dom::{Entry, Node, Place, Table, Value};
-use super::section::{Bound, Elsewhere, Section, Shape, word_of, wrong_type};
+use super::section::{Elsewhere, Section, word_of, wrong_type};
+use super::shape::{Bound, Shape};
 use super::values;
 
 /// Keys that only some learners have.
@@ -219,7 +220,7 @@ pub(super) fn update(s: &mut Section<'_, '_>, supervised: bool) -> UpdateMode {
 
 fn minibatch(s: &mut Section<'_, '_>) -> UpdateMode {
     let records = s.integer("records", 256, 1..=1_000_000) as usize;
-    let range = Duration::from_millis(1)..=Duration::from_secs(86_400 * 366);
+    let range = Duration::from_millis(1)..=Duration::from_hours(24 * 366);
     let every = s.duration("every", None, range);
     UpdateMode::Minibatch {
         records,

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cross;
-use super::diagnostic::{Diagnostic, Report};
+use super::diagnostic::{Diagnostic, MOST_SHOWN, Report};
 use super::dom::{self, Document, Entry, Place, Table, Value};
 use super::memory;
 use super::overrides::{self, Overrides};
-use super::section::{Claim, Problem, Section, Shape, Walk, wrong_type};
+use super::section::{Claim, Problem, Section, Walk, wrong_type};
+use super::shape::Shape;
 use super::types::{Config, SinkConfig, StateConfig};
 use super::{models, sinks, sources, values};
 use crate::base::EventKinds;
@@ -25,6 +26,9 @@ pub(super) const LISTEN: &str = "127.0.0.1:7654";
 
 /// A configuration file is no larger.
 const MOST_BYTES: u64 = 1 << 20;
+
+/// Sources, models and sinks are at most so many each.
+const MOST_TABLES: usize = 1000;
 
 /// Fewest keys that a lowered default leaves; below, the model is refused.
 const FEWEST_KEYS: u64 = 1000;
@@ -109,7 +113,8 @@ pub(super) fn walk(
     match dom::parse(text, 0) {
         Err(errors) => {
             for error in errors {
-                walk.problem(error.place, error.message, syntax_help(text, error.place));
+                let help = syntax_help(text, error.place, &error.message);
+                walk.problem(error.place, error.message, help);
             }
         }
         Ok(mut root) => {
@@ -123,19 +128,21 @@ pub(super) fn walk(
     }
     let mut problems = std::mem::take(&mut walk.problems);
     problems.sort_by_key(|p| p.place);
+    let more = problems.len().saturating_sub(MOST_SHOWN);
+    problems.truncate(MOST_SHOWN);
     let diagnostics: Vec<Diagnostic> = problems
         .into_iter()
         .map(|p: Problem| Diagnostic::at(&documents[p.place.document], p.place, p.message, p.help))
         .collect();
     let result = match config {
         Some(config) if diagnostics.is_empty() => Ok(config),
-        _ => Err(Report { diagnostics }),
+        _ => Err(Report { diagnostics, more }),
     };
     (walk, result)
 }
 
 /// Mistakes that TOML beginners make.
-fn syntax_help(text: &str, place: Place) -> &'static str {
+fn syntax_help(text: &str, place: Place, message: &str) -> &'static str {
     let begin = text.get(..place.start).and_then(|t| t.rfind('\n'));
     let line = text.get(begin.map_or(0, |i| i + 1)..).unwrap_or("");
     let line = line.lines().next().unwrap_or("").trim_start();
@@ -146,8 +153,10 @@ fn syntax_help(text: &str, place: Place) -> &'static str {
         "strings stand in quotes"
     } else if value.starts_with(|c: char| c.is_ascii_digit()) {
         "durations, sizes and addresses stand in quotes, as in \"30s\""
+    } else if message == "duplicate key" {
+        "a key or table is written once; put them together"
     } else {
-        ""
+        "TOML is [tables] of key = value, strings in quotes"
     }
 }
 
@@ -190,14 +199,11 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
             "add a table [models.NAME] with a `task`: regression, binary, multiclass or anomaly";
         s.walk.problem(place, "there is no model to learn", help);
     }
-    for (entries, most) in [
-        (&source_entries, 1000),
-        (&model_entries, 64),
-        (&sink_entries, 64),
-    ] {
-        if let Some(entry) = entries.get(most) {
-            let message = format!("there are more than {most} of these tables");
-            s.walk.problem(entry.key_place, message, "");
+    for entries in [&source_entries, &model_entries, &sink_entries] {
+        if let Some(entry) = entries.get(MOST_TABLES) {
+            let message = format!("there are more than {MOST_TABLES} of these tables");
+            let help = "spread them over several instances";
+            s.walk.problem(entry.key_place, message, help);
         }
     }
     let sources: Vec<Option<_>> = source_entries
@@ -294,7 +300,7 @@ fn state(s: &mut Section<'_, '_>) -> Result<Option<StateConfig>, ()> {
     if s.peek("dir").is_none() {
         s.missing("dir", "add dir = \"/var/lib/learnd\"");
     }
-    let range = Duration::from_millis(10)..=Duration::from_secs(7 * 86_400);
+    let range = Duration::from_millis(10)..=Duration::from_hours(7 * 24);
     let snapshot_every = s.duration("snapshot_every", Some("30s"), range);
     let keep = s.integer("keep", 3, 1..=1000) as usize;
     s.finish(&[], true);
@@ -332,7 +338,10 @@ fn named<'t>(s: &mut Section<'_, 't>, key: &'static str, shape: Shape) -> Vec<&'
 /// The seed of feature hashes from a secret file.
 fn hash_seed(path: &Path) -> Result<u64, (String, String)> {
     let shown = path.display();
-    let failed = |e: std::io::Error| (format!("{shown} cannot be read: {e}"), String::new());
+    let failed = |e: std::io::Error| {
+        let help = "name a readable file, or leave `hash_key_file` out".to_owned();
+        (format!("{shown} cannot be read: {e}"), help)
+    };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode();
     if mode & 0o007 != 0 {
@@ -376,8 +385,7 @@ fn limit_memory(walk: &mut Walk, entries: &[&Entry], models: &mut [ModelConfig],
             fixed = fixed.saturating_add(memory::estimate(model).bytes);
         }
     }
-    if yielding > 0 {
-        let share = limit.saturating_sub(fixed) / yielding;
+    if let Some(share) = limit.saturating_sub(fixed).checked_div(yielding) {
         for (i, model) in models.iter_mut().enumerate() {
             if yields(i, model) {
                 let keys = share / memory::estimate(model).bytes_per_key;

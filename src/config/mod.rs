@@ -21,6 +21,7 @@ mod print;
 mod reference;
 mod schema;
 mod section;
+mod shape;
 mod sinks;
 mod sources;
 mod suggest;

@@ -10,7 +10,8 @@ use crate::model::ModelConfig;
 use super::dom::{Entry, Node, Value};
 use super::features::{self, Features};
 use super::learners;
-use super::section::{Elsewhere, Placed, Section, Shape, Walk, text_of, wrong_type};
+use super::section::{Elsewhere, Placed, Section, Walk, table_of, text_of};
+use super::shape::Shape;
 use super::suggest::did_you_mean;
 
 /// Keys that only some tasks have.
@@ -39,6 +40,9 @@ pub(super) const ELSEWHERE: &[Elsewhere] = &[
     ("max_classes", "task = \"multiclass\""),
 ];
 
+/// Classes that a model tells apart where nothing is said.
+const MAX_CLASSES: u64 = 64;
+
 /// Keys that a model holds where nothing is said.
 pub(super) const MAX_KEYS: u64 = 100_000;
 
@@ -52,16 +56,7 @@ pub(super) fn model(
 ) -> Option<ModelConfig> {
     let name = entry.key.clone();
     let title = format!("[models.{name}]");
-    let Value::Table(table) = &entry.node.value else {
-        wrong_type(
-            walk,
-            &format!("models.{name}"),
-            &entry.node,
-            "a table",
-            &title,
-        );
-        return None;
-    };
+    let table = table_of(walk, "models", entry)?;
     let mut s = Section::new(walk, "model", title, table, entry.key_place);
     let tasks = [
         ("regression", Task::Regression),
@@ -101,10 +96,15 @@ pub(super) fn model(
         Some(Task::Binary | Task::Anomaly) => positive(&mut s, label.is_some()),
         _ => None,
     };
-    let max_classes = if task == Some(Task::Multiclass) {
-        s.integer("max_classes", 64, 2..=1_000_000) as usize
+    // The contract's example has the default beside a binary task: there it says nothing.
+    let says_default = matches!(
+        s.peek("max_classes").map(|e| &e.node.value),
+        Some(Value::Integer(Some(n))) if *n == i128::from(MAX_CLASSES)
+    );
+    let max_classes = if task == Some(Task::Multiclass) || (supervised && says_default) {
+        s.integer("max_classes", MAX_CLASSES, 2..=1_000_000)
     } else {
-        64
+        MAX_CLASSES
     };
     let learner = learners::learner(&mut s, task);
     let update = learners::update(&mut s, supervised);
@@ -147,7 +147,7 @@ pub(super) fn model(
         max_keys,
         evict,
         positive,
-        max_classes,
+        max_classes: max_classes as usize,
         learner,
         update,
         detector,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::load::walk;
 use super::overrides::Overrides;
 use super::reference::{REFERENCE, describe};
-use super::section::{Bound, Known, Shape};
+use super::shape::{Bound, Known, Shape};
 
 /// Keys that a table cannot do without.
 const REQUIRED: &[(&str, &str)] = &[

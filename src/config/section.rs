@@ -11,84 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::dom::{Entry, Node, Place, Table, Value};
+use super::shape::{Bound, Known, Shape};
 use super::suggest::{did_you_mean, nearest};
 use super::values;
-
-/// What a key takes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Shape {
-    /// `true` or `false`.
-    Boolean,
-    /// A whole number within the range.
-    Integer(u64, u64),
-    /// A number.
-    Number(Bound),
-    /// Any string.
-    Text,
-    /// A duration.
-    Duration,
-    /// A size.
-    Size,
-    /// One of these words.
-    Words(Vec<&'static str>),
-    /// An array.
-    Array(Box<Shape>),
-    /// A table of this kind.
-    Table(&'static str),
-    /// Tables of this kind by name.
-    Named(&'static str),
-    /// A string, a number or a boolean.
-    Scalar,
-    /// One or the other.
-    Either(Vec<Shape>),
-}
-
-/// Which numbers are allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// Any.
-    Any,
-    /// Above 0.
-    Positive,
-    /// 0 or above.
-    NotNegative,
-    /// Between 0 and 1, neither included.
-    Open01,
-    /// 0 to 1.
-    Closed01,
-}
-
-impl Bound {
-    fn holds(self, x: f64) -> bool {
-        x.is_finite()
-            && match self {
-                Bound::Any => true,
-                Bound::Positive => x > 0.0,
-                Bound::NotNegative => x >= 0.0,
-                Bound::Open01 => x > 0.0 && x < 1.0,
-                Bound::Closed01 => (0.0..=1.0).contains(&x),
-            }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Bound::Any => "a finite number",
-            Bound::Positive => "above 0",
-            Bound::NotNegative => "0 or above",
-            Bound::Open01 => "between 0 and 1",
-            Bound::Closed01 => "from 0 to 1",
-        }
-    }
-}
-
-/// What is known of a key; the reference and the schema are compared with it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Known {
-    /// What it takes.
-    pub shape: Shape,
-    /// Its default as TOML; `None` where it has none.
-    pub default: Option<String>,
-}
 
 /// A problem before its document is looked up.
 #[derive(Clone, Debug)]
@@ -247,8 +172,11 @@ impl<'w, 't> Section<'w, 't> {
             && found.text.is_empty()
             && default != Some("")
         {
-            self.walk
-                .problem(found.place, format!("`{name}` must not be empty"), "");
+            self.walk.problem(
+                found.place,
+                format!("`{name}` must not be empty"),
+                "name something, or leave the key out",
+            );
             return None;
         }
         found
@@ -342,7 +270,8 @@ impl<'w, 't> Section<'w, 't> {
                 let low = values::format_duration(*range.start());
                 let high = values::format_duration(*range.end());
                 let message = format!("`{name}` must be from {low} to {high}");
-                self.walk.problem(text.place, message, example);
+                self.walk
+                    .problem(text.place, message, format!("as in {example}"));
             }
             Err(help) => {
                 let message = format!("`{name}` is not a duration");
@@ -376,7 +305,8 @@ impl<'w, 't> Section<'w, 't> {
                     let high = values::format_size(*range.end());
                     format!("`{name}` must be from {low} to {high}")
                 };
-                self.walk.problem(text.place, message, example);
+                self.walk
+                    .problem(text.place, message, format!("as in {example}"));
             }
             Err(help) => {
                 let message = format!("`{name}` is not a size");
@@ -502,6 +432,17 @@ fn is_text(node: &Node) -> bool {
     matches!(node.value, Value::Text(_)) || node.raw.is_some()
 }
 
+/// The table of an entry of `sources`, `models` or `sinks`.
+pub fn table_of<'t>(walk: &mut Walk, group: &str, entry: &'t Entry) -> Option<&'t Table> {
+    if let Value::Table(table) = &entry.node.value {
+        return Some(table);
+    }
+    let name = format!("{group}.{}", entry.key);
+    let example = format!("[{group}.NAME], under a name of your choice");
+    wrong_type(walk, &name, &entry.node, "a table", &example);
+    None
+}
+
 /// The string of a node.
 pub fn text_of(walk: &mut Walk, name: &str, node: &Node) -> Option<Placed> {
     let text = match (&node.value, &node.raw) {
@@ -539,7 +480,10 @@ pub fn number_of(
     if bound.holds(value) {
         return Some(value);
     }
-    let help = default.map_or(String::new(), |d| format!("the default is {d}"));
+    let help = match default {
+        Some(default) => format!("the default is {default}"),
+        None => format!("as in {name} = {}", bound.example()),
+    };
     walk.problem(
         node.place,
         format!("`{name}` must be {}", bound.words()),

@@ -9,7 +9,8 @@ use crate::sink::{SinkKind, WhenFull};
 
 use super::dom::{Entry, Value};
 use super::models::resolve;
-use super::section::{Claim, Elsewhere, Section, Shape, Walk, word_of, wrong_type};
+use super::section::{Claim, Elsewhere, Section, Walk, table_of, word_of, wrong_type};
+use super::shape::Shape;
 use super::types::SinkConfig;
 
 /// Keys that only some types have.
@@ -39,16 +40,7 @@ pub(super) fn sink(
 ) -> Option<SinkConfig> {
     let name = entry.key.clone();
     let title = format!("[sinks.{name}]");
-    let Value::Table(table) = &entry.node.value else {
-        wrong_type(
-            walk,
-            &format!("sinks.{name}"),
-            &entry.node,
-            "a table",
-            &title,
-        );
-        return None;
-    };
+    let table = table_of(walk, "sinks", entry)?;
     let mut s = Section::new(walk, "sink", title, table, entry.key_place);
     let types = [("stdout", false), ("file", true)];
     let is_file = s.word("type", &types, &["webhook", "alertmanager"], None);

@@ -9,7 +9,8 @@ use crate::decode::{CsvConfig, FormatConfig, Limits};
 use crate::source::{DemoConfig, FileConfig, Reply, SourceKind, TcpConfig};
 
 use super::dom::{Entry, Value};
-use super::section::{Bound, Claim, Elsewhere, Placed, Section, Shape, Walk, wrong_type};
+use super::section::{Claim, Elsewhere, Placed, Section, Walk, table_of};
+use super::shape::{Bound, Shape};
 use super::types::SourceConfig;
 
 /// Keys that only some types or formats have.
@@ -55,16 +56,7 @@ enum Format {
 pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
     let name = entry.key.clone();
     let title = format!("[sources.{name}]");
-    let Value::Table(table) = &entry.node.value else {
-        wrong_type(
-            walk,
-            &format!("sources.{name}"),
-            &entry.node,
-            "a table",
-            &title,
-        );
-        return None;
-    };
+    let table = table_of(walk, "sources", entry)?;
     let mut s = Section::new(walk, "source", title, table, entry.key_place);
     let types = [
         ("stdin", Type::Stdin),
@@ -159,7 +151,7 @@ fn file(s: &mut Section<'_, '_>, name: &str) -> Option<SourceKind> {
     );
     let follow = s.boolean("follow", true);
     let follow_symlinks = s.boolean("follow_symlinks", false);
-    let poll = Duration::from_millis(10)..=Duration::from_secs(3600);
+    let poll = Duration::from_millis(10)..=Duration::from_hours(1);
     let poll = s.duration("poll_interval", Some("250ms"), poll)?;
     Some(SourceKind::File(FileConfig {
         paths: paths?.into_iter().map(|p| p.text).collect(),

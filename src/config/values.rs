@@ -76,7 +76,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 pub fn format_size(bytes: u64) -> String {
     let unit = SIZES
         .iter()
-        .find(|(name, unit)| name.len() != 2 && bytes >= *unit && bytes % unit == 0);
+        .find(|(name, unit)| name.len() != 2 && bytes >= *unit && bytes.is_multiple_of(*unit));
     match unit {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => "0".to_owned(),
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn reads_durations() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(duration("1d"), Ok(Duration::from_secs(86400)));
+        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
+        assert_eq!(duration("1d"), Ok(Duration::from_hours(24)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         for wrong in [
             "",

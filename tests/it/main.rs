@@ -2,8 +2,20 @@
 //!
 //! - `alerting`: monitor and alerter on simulated streams.
 //! - `architecture`: the import table, the purity of the core, the shape of the files.
+//! - `config`: every bad configuration beside the words it is refused with.
+//! - `deploy`: what is shipped beside the binary agrees with it.
+//! - `eval`: figures of files.
 //! - `nab`: the single-value detector on a published benchmark.
+//! - `pipeline`: lines in, events, answers and figures out.
+//! - `recovery`: stops, kills, changed configurations.
+//! - `support`: what they share.
 
 mod alerting;
 mod architecture;
+mod config;
+mod deploy;
+mod eval;
 mod nab;
+mod pipeline;
+mod recovery;
+mod support;
