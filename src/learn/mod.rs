@@ -29,6 +29,8 @@ mod softmax;
 mod softmax_batch;
 mod table;
 mod target;
+#[cfg(test)]
+mod witness;
 
 use crate::base::{
     Label, Micros, Prediction, Reader, Row, Scale, Scratch, StateError, Task, Writer,

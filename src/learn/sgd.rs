@@ -188,7 +188,9 @@ fn softmax(scores: &mut [f64]) {
         *z = math::exp(*z - most);
         total += *z;
     }
-    scores.iter_mut().for_each(|z| *z /= total);
+    for z in scores {
+        *z /= total;
+    }
 }
 
 /// Squared Euclidean norm of a row's features, the bias's 1 among them.
@@ -360,7 +362,9 @@ impl BatchLearner for Sgd {
             self.predict_one(x, s);
             let mut step = s.raw.clone();
             self.gradients(&mut step, y);
-            step.iter_mut().for_each(|g| *g *= -rate * weight / n);
+            for g in &mut step {
+                *g *= -rate * weight / n;
+            }
             let size: f64 = step.iter().map(|g| g * g).sum();
             squares += size * squared_norm(&x, &s.scaled, self.config.bias);
             // The whole step is bounded if each record's part, n times over, is.

@@ -237,7 +237,7 @@ impl<const L: usize> Softmax<L> {
         for (output, g) in gradients.iter_mut().enumerate() {
             *g = Self::gradient(&shares[output], output == class);
         }
-        let (mut normalizer, mut spread) = (0.0, [0.0; L]);
+        let mut normalizer = 0.0;
         let mut rooms_left = rooms.chunks_exact_mut(outputs);
         for (j, x) in s.scaled.iter().enumerate() {
             let room = rooms_left.next().unwrap_or_default();
@@ -296,15 +296,30 @@ impl<const L: usize> Softmax<L> {
                 g[k] *= -weight * m * length[k];
             }
         }
-        let mut rooms = rooms.chunks_exact(outputs);
+        let spread = self.walk(x, s.scaled.len(), gradients, rooms);
+        self.penalty.spend(length[0]);
+        let spread = map::<L>(|k| spread[k].sqrt());
+        self.mixture.mix(&spread)
+    }
+
+    /// Adds `steps[output] · room` to the weights; returns the squared norms of the change.
+    fn walk(
+        &mut self,
+        x: &Row<'_>,
+        columns: usize,
+        steps: &[Lanes<L>],
+        rooms: &[Lanes<L>],
+    ) -> Lanes<L> {
+        let mut spread = [0.0; L];
+        let mut rooms = rooms.chunks_exact(steps.len());
         let mut apply = |room: &[Lanes<L>], output: usize| {
-            let delta = map::<L>(|k| gradients[output][k] * room[output][k]);
+            let delta = map::<L>(|k| steps[output][k] * room[output][k]);
             for k in 0..L {
                 spread[k] += delta[k] * delta[k];
             }
             delta
         };
-        for strip in &mut self.sheet.dense[..s.scaled.len()] {
+        for strip in &mut self.sheet.dense[..columns] {
             let room = rooms.next().unwrap_or_default();
             for (output, block) in strip.blocks.chunks_exact_mut(2 * L).enumerate() {
                 let delta = apply(room, output);
@@ -334,9 +349,7 @@ impl<const L: usize> Softmax<L> {
                 }
             }
         }
-        self.penalty.spend(length[0]);
-        let spread = map::<L>(|k| spread[k].sqrt());
-        self.mixture.mix(&spread)
+        spread
     }
 }
 
