@@ -3,7 +3,52 @@
 //! Invariant: predicting takes `&self` and changes nothing; an update that would not be finite
 //! changes nothing either and says so.
 
-use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Writer};
+#![allow(
+    clippy::needless_range_loop,
+    reason = "lanes are walked by number through several arrays at once"
+)]
+#![allow(
+    clippy::inline_always,
+    reason = "lanes only become vector instructions inside the loop that uses them"
+)]
+
+mod batch;
+mod classes;
+#[cfg(test)]
+mod conformance;
+mod heavy;
+mod lanes;
+mod linear;
+mod linear_batch;
+mod loss;
+mod minibatch;
+mod mixture;
+mod penalty;
+mod race;
+mod race_batch;
+mod scale;
+mod sgd;
+mod sheet;
+mod softmax;
+mod softmax_batch;
+mod table;
+mod target;
+#[cfg(test)]
+mod witness;
+
+use crate::base::{
+    Label, Micros, Prediction, Reader, Row, Scale, Scratch, StateError, Task, Writer,
+};
+
+use linear::Linear;
+use minibatch::{BatchLearner, Minibatch};
+use mixture::RATES;
+use penalty::Penalty;
+use race::Race;
+use scale::Scaler;
+use sgd::Sgd;
+use sheet::Sheet;
+use softmax::Softmax;
 
 /// What a learner did with a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,11 +114,26 @@ pub struct HeavyWeight {
 pub trait Learner: Send {
     /// What it says of a record. Changes nothing but the scratch.
     fn predict_one(&self, x: Row<'_>, s: &mut Scratch) -> Prediction;
+    /// What it reports as its prediction once the label is known, before it learns. The same,
+    /// except where the original that a learner reproduces looks at the label first (Vowpal
+    /// Wabbit widens the range of its predictions by it).
+    fn labelled(&self, prediction: Prediction, _y: Label, _s: &Scratch) -> Prediction {
+        prediction
+    }
     /// The loss (≥ 0) of what was just predicted, in the learner's own loss function. The scratch
     /// is as `predict_one` left it.
     fn loss(&self, prediction: &Prediction, y: Label, s: &Scratch) -> f64;
     /// Learns from a record with a weight above 0; the scratch is as `predict_one` left it.
     fn learn_one(&mut self, x: Row<'_>, y: Label, weight: f64, s: &mut Scratch) -> Update;
+    /// Tells it the time of the models' clock, before each record and while none come. Returns
+    /// what it learned from held records, if their time was up.
+    fn tick(&mut self, _now: Micros, _s: &mut Scratch) -> Option<Update> {
+        None
+    }
+    /// Records it holds and has not learned from yet.
+    fn held(&self) -> usize {
+        0
+    }
     /// How it stands.
     fn report(&self) -> Report;
     /// Its `n` heaviest weights by absolute value, heaviest first; ties by place.
@@ -170,4 +230,87 @@ pub struct LearnerContext {
     pub hash_bits: u32,
     /// The most classes (multiclass).
     pub max_classes: usize,
+}
+
+/// The most dense columns that a model is reckoned with; further names go to the hashed part.
+const COLUMNS: u64 = 256;
+
+/// Builds a learner.
+pub fn build(
+    config: &LearnerConfig,
+    update: UpdateMode,
+    context: &LearnerContext,
+) -> Box<dyn Learner> {
+    let (task, bits) = (context.task, context.hash_bits);
+    match config {
+        LearnerConfig::Race if task == Task::Multiclass => {
+            let penalty = Penalty::default();
+            let classes = context.max_classes;
+            in_mode(Softmax::new(RATES, bits, classes, true, penalty), update)
+        }
+        LearnerConfig::Race => in_mode(Race::new(task, bits), update),
+        LearnerConfig::Linear(linear) => match linear.optimizer {
+            Optimizer::Sgd => in_mode(Sgd::new(linear.clone(), context), update),
+            Optimizer::NormalizedAdaptive if task == Task::Multiclass => {
+                let penalty = Penalty::new(linear.l1, linear.l2, bits);
+                let (rates, classes) = ([linear.learning_rate], context.max_classes);
+                in_mode(
+                    Softmax::new(rates, bits, classes, linear.bias, penalty),
+                    update,
+                )
+            }
+            Optimizer::NormalizedAdaptive => {
+                in_mode(Linear::new(linear.clone(), task, bits), update)
+            }
+        },
+    }
+}
+
+fn in_mode<T: BatchLearner + 'static>(inner: T, update: UpdateMode) -> Box<dyn Learner> {
+    match update {
+        UpdateMode::Online => Box::new(inner),
+        UpdateMode::Minibatch {
+            records,
+            every_micros,
+        } => Box::new(Minibatch::new(inner, records, every_micros)),
+    }
+}
+
+impl LearnerConfig {
+    /// How numbers are scaled where the configuration does not say.
+    pub fn default_scale(&self) -> Scale {
+        match self {
+            LearnerConfig::Linear(linear) if linear.optimizer == Optimizer::NormalizedAdaptive => {
+                Scale::None
+            }
+            LearnerConfig::Race | LearnerConfig::Linear(_) => Scale::Standard,
+        }
+    }
+
+    /// The most bytes that the learner itself may come to take (rows held for a mini-batch come on
+    /// top). Most of it is not taken before it is used.
+    pub fn memory_bytes(&self, context: &LearnerContext) -> u64 {
+        let (bits, classes) = (context.hash_bits, context.max_classes);
+        let multiclass = context.task == Task::Multiclass;
+        let columns = COLUMNS * Scaler::COLUMN_BYTES;
+        match self {
+            LearnerConfig::Race if multiclass => {
+                Sheet::bytes(bits, 2 * RATES.len(), classes, COLUMNS) + columns
+            }
+            LearnerConfig::Race => Race::bytes(bits, COLUMNS),
+            LearnerConfig::Linear(linear) => {
+                let penalized = linear.l1 > 0.0 || linear.l2 > 0.0;
+                let lazily = if penalized { 8 << bits } else { 0 };
+                let own = match linear.optimizer {
+                    Optimizer::Sgd if multiclass => Sheet::bytes(bits, 1, classes, COLUMNS),
+                    Optimizer::Sgd => Sheet::bytes(bits, 1, 1, COLUMNS),
+                    Optimizer::NormalizedAdaptive if multiclass => {
+                        Sheet::bytes(bits, 2, classes, COLUMNS)
+                    }
+                    Optimizer::NormalizedAdaptive => return Linear::bytes(bits, COLUMNS),
+                };
+                own + lazily + columns
+            }
+        }
+    }
 }

@@ -1,0 +1,299 @@
+//! Bringing named numbers to a common size as they stream (Welford 1962).
+//!
+//! Invariant: a record is scaled with the statistics from before it; a missing number (NaN)
+//! becomes 0, the mean, and so takes no part. Whatever the input, the output is finite.
+
+use crate::base::{Column, Reader, Scale, StateError, Writer};
+
+/// No scaled number is larger.
+const CLIP: f64 = 10.0;
+/// Larger numbers are no measurements (they are sentinels, or overflowed elsewhere): they are
+/// used, clipped, but not remembered, since one of them would drown the mean for ever.
+const SANE: f64 = 1e30;
+/// From so many records on, a number further than `FAR` deviations counts as one just so far. A
+/// lasting change still comes through: each such record widens the deviation.
+const SETTLED: f64 = 100.0;
+const FAR: f64 = 100.0;
+/// A deviation is never below this part of the largest absolute value, so that rounding is not
+/// taken for signal.
+const FLOOR: f64 = 1e-9;
+
+/// The statistics of every dense column. Arrays of one quantity each rather than `Moments` per
+/// column, so that the loops over columns vectorise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Scaler {
+    count: Vec<f64>,
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+    low: Vec<f64>,
+    high: Vec<f64>,
+    /// 1 / deviation, or 0 before two records; follows from the others.
+    inverse: Vec<f64>,
+}
+
+impl Scaler {
+    /// Columns known.
+    fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Bytes a column takes.
+    pub(crate) const COLUMN_BYTES: u64 = 6 * 8;
+
+    /// Scales a row into `out`, which gets the row's width.
+    pub(crate) fn scale(&self, dense: &[f64], columns: &[Column], out: &mut Vec<f64>) {
+        out.clear();
+        out.resize(dense.len(), 0.0);
+        let known = self.width().min(dense.len());
+        let (mean, inverse) = (&self.mean[..known], &self.inverse[..known]);
+        for (((z, x), mean), inverse) in out.iter_mut().zip(dense).zip(mean).zip(inverse) {
+            let scaled = (x - mean) * inverse;
+            let clipped = scaled.clamp(-CLIP, CLIP);
+            *z = if clipped.is_nan() { 0.0 } else { clipped };
+        }
+        for (j, column) in columns.iter().enumerate().take(dense.len()) {
+            if column.scale != Scale::Standard {
+                out[j] = self.otherwise(j, dense[j], column.scale);
+            }
+            if column.clip < f64::INFINITY {
+                out[j] = out[j].clamp(-column.clip.abs(), column.clip.abs());
+            }
+        }
+    }
+
+    /// The scales other than the standard one.
+    fn otherwise(&self, j: usize, x: f64, scale: Scale) -> f64 {
+        if x.is_nan() {
+            return 0.0;
+        }
+        let (low, high) = if j < self.width() && self.count[j] > 0.0 {
+            (self.low[j], self.high[j])
+        } else if scale == Scale::None {
+            (0.0, 0.0)
+        } else {
+            return 0.0;
+        };
+        let z = match scale {
+            Scale::None => return x,
+            Scale::MinMax => (x - low) / (high - low),
+            Scale::MaxAbs => x / low.abs().max(high.abs()),
+            Scale::Standard => (x - self.mean[j]) * self.inverse[j],
+        };
+        if z.is_nan() {
+            0.0
+        } else {
+            z.clamp(-CLIP, CLIP)
+        }
+    }
+
+    /// Takes a record in.
+    pub(crate) fn learn(&mut self, dense: &[f64]) {
+        let width = dense.len();
+        if width > self.width() {
+            for array in [
+                &mut self.count,
+                &mut self.mean,
+                &mut self.squares,
+                &mut self.inverse,
+            ] {
+                array.resize(width, 0.0);
+            }
+            self.low.resize(width, f64::INFINITY);
+            self.high.resize(width, f64::NEG_INFINITY);
+        }
+        if self.any_far(dense) {
+            for j in 0..width {
+                self.learn_column(j, self.tame(j, dense[j]));
+            }
+        } else {
+            for j in 0..width {
+                self.learn_column(j, dense[j]);
+            }
+        }
+    }
+
+    /// Whether any number is so far out that it must be tamed.
+    fn any_far(&self, dense: &[f64]) -> bool {
+        let columns = self.mean.iter().zip(&self.inverse);
+        let columns = dense.iter().zip(columns);
+        columns.fold(false, |any, (x, (mean, inverse))| {
+            any | ((x - mean).abs() * inverse > FAR)
+        })
+    }
+
+    /// The number to remember in place of this one.
+    fn tame(&self, j: usize, x: f64) -> f64 {
+        // While the deviation is at its floor every change is far: let it in whole.
+        if self.count[j] < SETTLED || self.inverse[j] == 0.0 || self.squares[j] == 0.0 {
+            return x;
+        }
+        let far = FAR / self.inverse[j];
+        if x.abs() <= SANE {
+            x.clamp(self.mean[j] - far, self.mean[j] + far)
+        } else {
+            x
+        }
+    }
+
+    /// Takes a number in; one that is missing or absurd changes nothing.
+    #[inline(always)]
+    fn learn_column(&mut self, j: usize, x: f64) {
+        let seen = x.abs() <= SANE;
+        let n = self.count[j] + 1.0;
+        let delta = x - self.mean[j];
+        let mean = self.mean[j] + delta / n;
+        let squares = self.squares[j] + delta * (x - mean);
+        let low = if x < self.low[j] { x } else { self.low[j] };
+        let high = if x > self.high[j] { x } else { self.high[j] };
+        let inverse = inverse_deviation(n, squares, low, high);
+        self.count[j] = if seen { n } else { self.count[j] };
+        self.mean[j] = if seen { mean } else { self.mean[j] };
+        self.squares[j] = if seen { squares } else { self.squares[j] };
+        self.low[j] = if seen { low } else { self.low[j] };
+        self.high[j] = if seen { high } else { self.high[j] };
+        self.inverse[j] = if seen { inverse } else { self.inverse[j] };
+    }
+
+    pub(crate) fn save(&self, out: &mut Writer) {
+        out.nested("scaler", |w| {
+            w.f64s("count", &self.count);
+            w.f64s("mean", &self.mean);
+            w.f64s("squares", &self.squares);
+            w.f64s("low", &self.low);
+            w.f64s("high", &self.high);
+        });
+    }
+
+    pub(crate) fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
+        from.nested("scaler", |r| {
+            let count = r.f64s("count")?;
+            let width = count.len();
+            let mean = r.f64s_of("mean", width)?;
+            let squares = r.f64s_of("squares", width)?;
+            let low = r.f64s_of("low", width)?;
+            let high = r.f64s_of("high", width)?;
+            for j in 0..width {
+                let unseen = count[j] == 0.0;
+                let fine = count[j] >= 0.0
+                    && count[j].is_finite()
+                    && mean[j].is_finite()
+                    && squares[j].is_finite()
+                    && (unseen || (low[j].is_finite() && high[j].is_finite() && low[j] <= high[j]));
+                if !fine {
+                    return Err(r.invalid("mean", format!("column {j} makes no sense")));
+                }
+            }
+            self.inverse = (0..width)
+                .map(|j| inverse_deviation(count[j], squares[j], low[j], high[j]))
+                .collect();
+            self.count = count.to_vec();
+            self.mean = mean.to_vec();
+            self.squares = squares.to_vec();
+            self.low = low.to_vec();
+            self.high = high.to_vec();
+            Ok(())
+        })
+    }
+}
+
+/// 1 / deviation, floored; 0 where there is nothing to divide by.
+#[inline]
+fn inverse_deviation(n: f64, squares: f64, low: f64, high: f64) -> f64 {
+    let (low, high) = (low.abs(), high.abs());
+    let floor = FLOOR * if low > high { low } else { high };
+    let least = n * floor * floor;
+    let squares = if squares > least { squares } else { least };
+    let inverse = (n / squares).sqrt();
+    if n >= 2.0 && inverse < f64::INFINITY {
+        inverse
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn columns(n: usize, scale: Scale) -> Vec<Column> {
+        let clip = f64::INFINITY;
+        vec![Column { scale, clip }; n]
+    }
+
+    fn scaled(s: &Scaler, x: f64, scale: Scale) -> f64 {
+        let mut out = Vec::new();
+        s.scale(&[x], &columns(1, scale), &mut out);
+        out[0]
+    }
+
+    #[test]
+    fn scales_with_the_statistics_from_before() {
+        let mut s = Scaler::default();
+        assert_eq!(scaled(&s, 5.0, Scale::Standard), 0.0);
+        for x in [1.0, 3.0] {
+            s.learn(&[x]);
+        }
+        assert_eq!(scaled(&s, 4.0, Scale::Standard), 2.0);
+        assert_eq!(scaled(&s, 100.0, Scale::Standard), 10.0);
+        assert_eq!(scaled(&s, 2.0, Scale::MinMax), 0.5);
+        assert_eq!(scaled(&s, -6.0, Scale::MaxAbs), -2.0);
+        assert_eq!(scaled(&s, 77.0, Scale::None), 77.0);
+        for scale in [Scale::Standard, Scale::MinMax, Scale::MaxAbs, Scale::None] {
+            assert_eq!(scaled(&s, f64::NAN, scale), 0.0);
+        }
+    }
+
+    #[test]
+    fn a_missing_number_is_not_remembered() {
+        let (mut a, mut b) = (Scaler::default(), Scaler::default());
+        for x in [1.0, f64::NAN, 3.0, f64::NAN, 4.0] {
+            a.learn(&[x]);
+            if !x.is_nan() {
+                b.learn(&[x]);
+            }
+        }
+        assert_eq!(a, b);
+    }
+
+    #[test]
+    fn one_absurd_number_changes_little_and_a_lasting_change_comes_through() {
+        let mut s = Scaler::default();
+        for i in 0..1000 {
+            s.learn(&[f64::from(i % 7)]);
+        }
+        let before = scaled(&s, 6.0, Scale::Standard);
+        for x in [1e308, -1e308, 1e25] {
+            s.learn(&[x]);
+        }
+        assert!(scaled(&s, 6.0, Scale::Standard) > before / 20.0);
+        for i in 0..100_000 {
+            s.learn(&[1e6 + f64::from(i % 7)]);
+        }
+        assert!(s.mean[0] > 0.9e6);
+    }
+
+    #[test]
+    fn a_constant_column_is_zero_whatever_its_size() {
+        for x in [0.1, 1e9, 1e-12] {
+            let mut s = Scaler::default();
+            for _ in 0..1000 {
+                s.learn(&[x]);
+            }
+            assert_eq!(scaled(&s, x, Scale::Standard), 0.0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn always_finite(xs in proptest::collection::vec(any::<f64>(), 1..60)) {
+            let mut s = Scaler::default();
+            for &x in &xs {
+                for scale in [Scale::Standard, Scale::MinMax, Scale::MaxAbs] {
+                    prop_assert!(scaled(&s, x, scale).abs() <= CLIP);
+                }
+                s.learn(&[x]);
+            }
+        }
+    }
+}
