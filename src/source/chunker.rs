@@ -34,8 +34,7 @@ impl Chunker {
         if self.bytes.capacity() == 0 {
             self.bytes.reserve(input.len());
         }
-        self.cutter
-            .push(input, &mut self.bytes, &mut self.lines);
+        self.cutter.push(input, &mut self.bytes, &mut self.lines);
     }
 
     /// The stream has ended: an unfinished line counts.
@@ -110,11 +109,17 @@ pub(super) mod tests {
         let mut chunker = Chunker::new(Box::new(Newlines), 100, 7);
         chunker.push(b"one\ntw");
         let first = chunker.take(0, Micros(0), Arc::clone(&stream), false);
-        assert_eq!((first.start, first.end, texts(&first)), (7, 11, vec!["one".into()]));
+        assert_eq!(
+            (first.start, first.end, texts(&first)),
+            (7, 11, vec!["one".into()])
+        );
         chunker.push(b"o");
         assert!(chunker.holds_partial() && !chunker.has_lines());
         chunker.finish();
         let second = chunker.take(0, Micros(0), stream, true);
-        assert_eq!((second.start, second.end, texts(&second)), (11, 14, vec!["two".into()]));
+        assert_eq!(
+            (second.start, second.end, texts(&second)),
+            (11, 14, vec!["two".into()])
+        );
     }
 }

@@ -168,15 +168,9 @@ enum OpenedKind {
 }
 
 /// Opens a source: binds its port, checks its patterns.
-#[expect(
-    clippy::unused_async,
-    reason = "network sources to come resolve names here"
-)]
 pub async fn open(kind: &SourceKind, context: SourceContext) -> Result<Opened, SourceError> {
     let kind = match kind {
-        SourceKind::Stdin => {
-            OpenedKind::Stdin(Box::new(super::stdin::StdinSource::open(context)))
-        }
+        SourceKind::Stdin => OpenedKind::Stdin(Box::new(super::stdin::StdinSource::open(context))),
         SourceKind::File(config) => OpenedKind::File(Box::new(super::file::FileSource::open(
             config.clone(),
             context,
@@ -274,10 +268,17 @@ pub(super) mod tests {
             };
             let number = stream.number as usize;
             if let Some(known) = self.positions.get_mut(number) {
-                assert!(known.finished || position.offset >= known.offset, "went back");
+                assert!(
+                    known.finished || position.offset >= known.offset,
+                    "went back"
+                );
                 *known = position;
             } else {
-                assert_eq!(number, self.positions.len(), "streams are numbered in order");
+                assert_eq!(
+                    number,
+                    self.positions.len(),
+                    "streams are numbered in order"
+                );
                 self.positions.push(position);
             }
             Some(delivery)

@@ -73,9 +73,7 @@ impl<R: Read> Decompress<R> {
         let buffered = |counted| BufReader::with_capacity(64 * 1024, counted);
         match compression {
             Compression::None => Decompress::Plain(counted),
-            Compression::Gzip => {
-                Decompress::Gzip(Box::new(MultiGzDecoder::new(buffered(counted))))
-            }
+            Compression::Gzip => Decompress::Gzip(Box::new(MultiGzDecoder::new(buffered(counted)))),
             Compression::Zstd => Decompress::Zstd(Box::new(ZstdReader::new(buffered(counted)))),
         }
     }
@@ -140,9 +138,10 @@ impl<R: Read> ZstdReader<R> {
             }
             match self.decoder.reset(&mut self.source) {
                 Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(
-                    ReadFrameHeaderError::SkipFrame { length, .. },
-                )) => {
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
                     let mut skipped = self.source.by_ref().take(length.into());
                     if io::copy(&mut skipped, &mut io::sink())? < length.into() {
                         return Err(ErrorKind::UnexpectedEof.into());
@@ -223,7 +222,11 @@ mod tests {
         ] {
             for cut in [2, whole.len() / 2, whole.len() - 1] {
                 let error = read_all(&whole[..cut], compression).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{compression:?} {cut}");
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof,
+                    "{compression:?} {cut}"
+                );
             }
         }
     }

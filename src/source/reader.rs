@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::SourceError;
 use super::chunker::{CHUNK_BYTES, Chunker};
 use super::decompress::{Compression, Decompress};
-use super::SourceError;
 use crate::base::{Chunk, Framer, Micros, StreamName};
 
 /// Reads a file, an archive or standard input to its end.
@@ -67,7 +67,7 @@ fn open_regular(path: &Path) -> io::Result<(File, Option<u64>)> {
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    Ok((file, metadata.is_file().then(|| metadata.len())))
+    Ok((file, metadata.is_file().then_some(metadata.len())))
 }
 
 impl FileReader {
@@ -123,10 +123,14 @@ mod tests {
     #[test]
     fn reads_archives_like_the_files_they_were_made_from() {
         let dir = tempfile::tempdir().unwrap();
-        let text: String = (0..200_000).map(|i| format!("line {i}\n")).collect::<String>() + "end";
+        let lines: Vec<String> = (0..200_000).map(|i| format!("line {i}\n")).collect();
+        let text = lines.concat() + "end";
         let plain = dir.path().join("a.txt");
         let zipped = dir.path().join("a.txt.gz");
-        File::create(&plain).unwrap().write_all(text.as_bytes()).unwrap();
+        File::create(&plain)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         let mut encoder = flate2::write::GzEncoder::new(
             File::create(&zipped).unwrap(),
             flate2::Compression::fast(),

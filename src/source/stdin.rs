@@ -129,7 +129,9 @@ mod tests {
         let (mut write, read) = tokio::io::duplex(64);
         let reading = async { read_pipe(&context, read).await.unwrap() };
         let checking = async {
-            tokio::io::AsyncWriteExt::write_all(&mut write, b"one\ntwo").await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut write, b"one\ntwo")
+                .await
+                .unwrap();
             assert_eq!(harness.lines().await, ["one"]);
             drop(write);
             assert_eq!(harness.lines().await, ["two"]);

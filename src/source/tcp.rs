@@ -249,18 +249,22 @@ impl Shared {
             }
             while !ended && !chunker.has_lines() {
                 let n = tokio::select! {
-                    read = self.read_some(&mut input, &mut chunker) => match read {
-                        Ok(n) => n,
-                        // A reset ends the stream as a close does; whole lines before it count.
-                        Err(_) => 0,
-                    },
+                    // A reset ends the stream as a close does; whole lines before it count.
+                    read = self.read_some(&mut input, &mut chunker) => read.unwrap_or(0),
                     () = context.stop.cancelled() => return,
                 };
                 context.stats.bytes.fetch_add(n as u64, Ordering::Relaxed);
                 ended = n == 0;
-                junk = if chunker.has_lines() { 0 } else { junk + n as u64 };
+                junk = if chunker.has_lines() {
+                    0
+                } else {
+                    junk + n as u64
+                };
                 if junk >= MAX_JUNK {
-                    context.stats.junk_connections.fetch_add(1, Ordering::Relaxed);
+                    context
+                        .stats
+                        .junk_connections
+                        .fetch_add(1, Ordering::Relaxed);
                     self.warnings.warn("junk", || {
                         format!("closed {peer}: 64 MiB without a line end")
                     });

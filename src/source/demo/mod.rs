@@ -101,7 +101,9 @@ impl DemoSource {
                 bytes.push(b'\n');
                 self.made += 1;
                 if let (Some(file), Some(path)) = (&mut self.truth, &self.config.truth) {
-                    truth.write(self.made, file).map_err(|error| file_error(path, error))?;
+                    truth
+                        .write(self.made, file)
+                        .map_err(|error| file_error(path, error))?;
                 }
                 last = enough(self.made);
             }
@@ -109,7 +111,10 @@ impl DemoSource {
             if last || !lines.is_empty() {
                 let full = lines.len() as u64 == CHUNK_RECORDS;
                 let length = bytes.len() as u64;
-                self.context.stats.bytes.fetch_add(length, Ordering::Relaxed);
+                self.context
+                    .stats
+                    .bytes
+                    .fetch_add(length, Ordering::Relaxed);
                 let chunk = Chunk {
                     source: self.context.index,
                     received: self.context.clock.now(),
@@ -140,7 +145,9 @@ impl DemoSource {
         let truth = self.shop.next(line);
         if let (Some(file), Some(path)) = (&mut self.truth, &self.config.truth) {
             let number = self.shop.made();
-            truth.write(number, file).map_err(|error| file_error(path, error))?;
+            truth
+                .write(number, file)
+                .map_err(|error| file_error(path, error))?;
         }
         Ok(())
     }
@@ -201,7 +208,9 @@ mod tests {
     async fn a_restart_goes_on_with_the_next_record() {
         let (mut harness, context) = Harness::new(Vec::new());
         let whole = DemoSource::open(config(2000), context).unwrap();
-        let (all, ()) = tokio::join!(collect(&mut harness, 4), async { whole.run().await.unwrap() });
+        let (all, ()) = tokio::join!(collect(&mut harness, 4), async {
+            whole.run().await.unwrap();
+        });
         assert_eq!(all.len(), 2000);
 
         let (mut harness, context) = Harness::new(Vec::new());
@@ -213,7 +222,9 @@ mod tests {
                 stop.cancel();
                 lines
             },
-            async { cut.run().await.unwrap() }
+            async {
+                cut.run().await.unwrap();
+            }
         );
         let (mut again, context) = Harness::new(harness.resume());
         let rest = DemoSource::open(config(2000), context).unwrap();
@@ -230,7 +241,9 @@ mod tests {
         let mut config = config(1000);
         config.truth = Some(path.clone());
         let source = DemoSource::open(config, context).unwrap();
-        let (_, ()) = tokio::join!(collect(&mut harness, 2), async { source.run().await.unwrap() });
+        let (_, ()) = tokio::join!(collect(&mut harness, 2), async {
+            source.run().await.unwrap();
+        });
         let text = std::fs::read_to_string(path).unwrap();
         assert_eq!(text.lines().count(), 1000);
         assert!(text.starts_with("{\"seq\":1,\"anomaly\":false}\n"));

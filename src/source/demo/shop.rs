@@ -27,7 +27,12 @@ const PATHS: [(&str, f64, f64, f64); 8] = [
     ("/login", 0.03, 28.0, 4_000.0),
     ("/api/stock", 0.02, 8.0, 2_000.0),
 ];
-const HOSTS: [(&str, f64); 4] = [("web-1", 0.0), ("web-2", 2.0), ("web-3", -1.0), ("web-4", 4.0)];
+const HOSTS: [(&str, f64); 4] = [
+    ("web-1", 0.0),
+    ("web-2", 2.0),
+    ("web-3", -1.0),
+    ("web-4", 4.0),
+];
 const COUNTRIES: [(&str, f64); 6] = [
     ("DE", 0.4),
     ("FR", 0.1),
@@ -247,7 +252,10 @@ mod tests {
     #[test]
     fn every_record_is_json_with_a_rising_time() {
         let records = records(5000, 100);
-        let times: Vec<&str> = records.iter().map(|r| r.0["ts"].as_str().unwrap()).collect();
+        let times: Vec<&str> = records
+            .iter()
+            .map(|r| r.0["ts"].as_str().unwrap())
+            .collect();
         assert!(times.is_sorted() && times[0] < times[4999]);
         assert!(times.iter().all(|t| Micros::parse(t).is_some()));
     }

@@ -54,7 +54,10 @@ impl Entry {
                 Some(digits) if digits.len() < 6 => {
                     (false, -digits.parse::<i64>().unwrap_or_default())
                 }
-                Some(digits) => (false, digits.get(..18).unwrap_or(digits).parse().unwrap_or(0)),
+                Some(digits) => (
+                    false,
+                    digits.get(..18).unwrap_or(digits).parse().unwrap_or(0),
+                ),
             };
             (entry.modified, bare, number)
         };
@@ -231,7 +234,12 @@ mod tests {
     #[test]
     fn knows_rotated_names() {
         let base = |name: &str| rotated_from(Path::new(name)).map(|p| p.display().to_string());
-        for name in ["d/a.log.1", "d/a.log-20260102", "d/a.log.2026-01-02.gz", "d/a.log.12.zst"] {
+        for name in [
+            "d/a.log.1",
+            "d/a.log-20260102",
+            "d/a.log.2026-01-02.gz",
+            "d/a.log.12.zst",
+        ] {
             assert_eq!(base(name).as_deref(), Some("d/a.log"), "{name}");
         }
         for name in ["a.log", "access2.log", "a.log.gz", "app2", "42"] {

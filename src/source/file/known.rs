@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::Resume;
 use super::archive::Archive;
-use super::discover::Entry;
+use super::discover::{self, Entry};
 use super::identity::{CONFIDENT, Identity, Print, prefix_length};
 
 /// One stream.
@@ -74,16 +74,9 @@ impl KnownStreams {
 
     /// Homes whose log was rotated while its stream was not finished (at the first look also the
     /// latest finished one), with the time from which on files beside them matter.
-    pub(super) fn homes_to_search(
-        &self,
-        entries: &[Entry],
-        first: bool,
-    ) -> BTreeMap<PathBuf, i64> {
+    pub(super) fn homes_to_search(&self, entries: &[Entry], first: bool) -> BTreeMap<PathBuf, i64> {
         let places: BTreeMap<_, _> = entries.iter().map(|e| (e.place, e.size)).collect();
-        let at_home: BTreeMap<&Path, _> = entries
-            .iter()
-            .map(|e| (e.home.as_path(), e.place))
-            .collect();
+        let at_home: BTreeMap<&Path, _> = entries.iter().map(|e| (e.home.as_path(), e)).collect();
         // The latest stream of each home: files written after it have not been seen.
         let mut latest: BTreeMap<&Path, usize> = BTreeMap::new();
         for (number, _, identity) in self.files().filter(|(_, _, i)| i.archive == 0) {
@@ -92,11 +85,14 @@ impl KnownStreams {
         let mut homes: BTreeMap<PathBuf, i64> = BTreeMap::new();
         for (number, known, identity) in self.files().filter(|(_, _, i)| i.archive == 0) {
             let present = places.get(&identity.place);
-            let lost = !known.finished && !known.active && present.is_none_or(|&s| s < known.offset);
-            let moved = at_home.get(identity.home.as_path()) != Some(&identity.place);
-            let succeeded = moved
-                && latest.get(identity.home.as_path()) == Some(&number)
-                && (first || known.active);
+            let lost =
+                !known.finished && !known.active && present.is_none_or(|&s| s < known.offset);
+            let succeeded = latest.get(identity.home.as_path()) == Some(&number)
+                && (first || known.active)
+                && at_home.get(identity.home.as_path()).is_none_or(|entry| {
+                    // At the first look the inode may be there and belong to another file.
+                    entry.place != identity.place || first && !still_holds(entry, known, identity)
+                });
             if lost || succeeded || known.displaced {
                 let oldest = homes.entry(identity.home.clone()).or_insert(i64::MAX);
                 *oldest = (*oldest).min(identity.modified);
@@ -147,7 +143,9 @@ impl KnownStreams {
             let same_place = identity.place == entry.place;
             if !same_place {
                 // A copy is believed only if the file it was made from is not there.
-                let there = places.get(&identity.place).is_some_and(|&s| s >= known.offset)
+                let there = places
+                    .get(&identity.place)
+                    .is_some_and(|&s| s >= known.offset)
                     && !known.displaced;
                 let enough = known.offset >= CONFIDENT || known.offset == size;
                 if there || !enough || known.offset == 0 {
@@ -198,6 +196,16 @@ impl KnownStreams {
             known.displaced = false;
         }
     }
+}
+
+/// Whether the file's content up to the offset is what was read.
+fn still_holds(entry: &Entry, known: &Known, identity: &Identity) -> bool {
+    // Links were followed when the entry was made, if that was asked for.
+    let opened = discover::open(entry, true);
+    let Ok(Some((file, _))) = opened else {
+        return false;
+    };
+    Print::of_file(&file, known.offset).ok() == Some(identity.print)
 }
 
 impl Known {

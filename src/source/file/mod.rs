@@ -55,6 +55,8 @@ pub(super) struct FileSource {
     settled: BTreeMap<(u64, u64), (u64, i64)>,
     /// Archives seen once, which are read when they have not changed by the next look.
     ripening: BTreeMap<(u64, u64), (u64, i64)>,
+    /// Streams that ended and whose end is not delivered yet, with the look at that time.
+    endings: Vec<(usize, PathBuf, u64)>,
     warned: BTreeSet<PathBuf>,
     /// The source has never run before.
     first_start: bool,
@@ -86,6 +88,7 @@ impl FileSource {
             tails: Vec::new(),
             settled: BTreeMap::new(),
             ripening: BTreeMap::new(),
+            endings: Vec::new(),
             warned: BTreeSet::new(),
             looks: 0,
             last_look: None,
@@ -125,7 +128,7 @@ impl FileSource {
 
     /// Reads every open file up to its present size; whether there was anything.
     async fn round(&mut self) -> Result<bool, Stopped> {
-        let mut any = self.refresh().await?;
+        let mut any = self.refresh();
         let count = self.tails.len();
         for i in 0..count {
             while self.tails[i].is_behind() {
@@ -140,7 +143,10 @@ impl FileSource {
                     Ok(n) => {
                         any = true;
                         tail.idle_since = Instant::now();
-                        self.context.stats.bytes.fetch_add(n as u64, Ordering::Relaxed);
+                        self.context
+                            .stats
+                            .bytes
+                            .fetch_add(n as u64, Ordering::Relaxed);
                         if tail.chunker.has_lines() {
                             self.deliver(i, false).await?;
                         }
@@ -155,7 +161,10 @@ impl FileSource {
                     return Err(Stopped);
                 }
                 // Files that come while much is read are opened at once: they may be gone later.
-                if self.last_look.is_some_and(|at| at.elapsed() > LOOK_WHILE_BUSY) {
+                if self
+                    .last_look
+                    .is_some_and(|at| at.elapsed() > LOOK_WHILE_BUSY)
+                {
                     self.scan(false).await?;
                 }
             }
@@ -169,6 +178,7 @@ impl FileSource {
                 self.deliver(i, false).await?;
             }
         }
+        self.deliver_endings().await?;
         self.close_ended().await?;
         self.publish();
         Ok(any)
@@ -176,7 +186,7 @@ impl FileSource {
 
     /// Looks at the open files before a round. Those that were cut off are closed, to be found
     /// anew; whether there were any.
-    async fn refresh(&mut self) -> Result<bool, Stopped> {
+    fn refresh(&mut self) -> bool {
         let mut any = false;
         let mut i = 0;
         while i < self.tails.len() {
@@ -186,7 +196,7 @@ impl FileSource {
                     any = true;
                     let tail = self.tails.remove(i);
                     self.known.get_mut(tail.number).active = false;
-                    self.truncated(tail.number, &tail.path).await?;
+                    self.truncated(tail.number, &tail.path);
                 }
                 Err(error) => {
                     self.warnings.warn("read", || {
@@ -196,12 +206,15 @@ impl FileSource {
                 }
             }
         }
-        Ok(any)
+        any
     }
 
     /// A file's content is not what was read of it.
-    async fn truncated(&mut self, number: usize, path: &Path) -> Result<(), Stopped> {
-        self.context.stats.truncations.fetch_add(1, Ordering::Relaxed);
+    fn truncated(&mut self, number: usize, path: &Path) {
+        self.context
+            .stats
+            .truncations
+            .fetch_add(1, Ordering::Relaxed);
         self.warnings.warn("truncated", || {
             format!(
                 "{} was cut off in place; lines written just before are lost unless a copy is found",
@@ -211,17 +224,37 @@ impl FileSource {
         // A copy that was waiting for this has to be looked at again.
         self.settled.clear();
         self.known.get_mut(number).displaced = true;
-        self.end_stream(number, path).await
+        self.end_stream(number, path);
     }
 
-    /// Says that nothing more is expected of a stream that is not open.
-    async fn end_stream(&mut self, number: usize, path: &Path) -> Result<(), Stopped> {
+    /// Nothing more is expected of a stream that is not open. The snapshot hears of it only when
+    /// the files written since were read: after a kill before that they are found by this stream.
+    fn end_stream(&mut self, number: usize, path: &Path) {
+        self.known.get_mut(number).finished = true;
+        self.endings.push((number, path.to_path_buf(), self.looks));
+    }
+
+    /// Delivers the ends of streams that ended before the last look.
+    async fn deliver_endings(&mut self) -> Result<(), Stopped> {
+        while let Some(i) = self.endings.iter().position(|e| e.2 < self.looks) {
+            let (number, path, _) = self.endings.remove(i);
+            // A copy may have been found since, and read on.
+            if self.known.get_mut(number).finished {
+                self.deliver_ending(number, &path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn deliver_ending(&mut self, number: usize, path: &Path) -> Result<(), Stopped> {
         let known = self.known.get_mut(number);
-        known.finished = true;
         let stream = Arc::new(StreamName {
             number: number as u64,
             name: path.display().to_string(),
-            identity: known.identity.as_ref().map_or_else(Vec::new, identity::Identity::encode),
+            identity: known
+                .identity
+                .as_ref()
+                .map_or_else(Vec::new, identity::Identity::encode),
         });
         let offset = known.offset;
         self.deliver_empty(stream, offset, true).await
@@ -320,9 +353,13 @@ impl FileSource {
     /// Counts a file that is left alone and warns about it once.
     fn skip(&mut self, path: &Path, kind: &'static str, reason: &str) {
         if self.warned.len() < MAX_WARNED && self.warned.insert(path.to_path_buf()) {
-            self.context.stats.skipped_files.fetch_add(1, Ordering::Relaxed);
-            self.warnings
-                .warn(kind, || format!("{} is left alone: {reason}", path.display()));
+            self.context
+                .stats
+                .skipped_files
+                .fetch_add(1, Ordering::Relaxed);
+            self.warnings.warn(kind, || {
+                format!("{} is left alone: {reason}", path.display())
+            });
         }
     }
 

@@ -35,15 +35,16 @@ impl FileSource {
         if self.has_news(&entries) {
             for _ in 1..LOOKS {
                 let again = self.look();
-                let same = again.iter().map(|e| (&e.path, e.place)).eq(entries
+                let same = again
                     .iter()
-                    .map(|e| (&e.path, e.place)));
+                    .map(|e| (&e.path, e.place))
+                    .eq(entries.iter().map(|e| (&e.path, e.place)));
                 entries = again;
                 if same {
                     break;
                 }
             }
-            if self.end_overwritten(&entries).await? {
+            if self.end_overwritten(&entries) {
                 entries = self.look();
             }
         }
@@ -70,7 +71,7 @@ impl FileSource {
         self.follow_names(&entries);
         self.known.settle_displaced();
         if complete && settle {
-            self.give_up_missing(&entries).await?;
+            self.give_up_missing(&entries);
         }
         if entries.is_empty() && self.looks == 1 {
             let patterns = self.config.paths.join(", ");
@@ -114,7 +115,7 @@ impl FileSource {
     }
 
     /// Ends streams whose files hold something else now; whether there were any.
-    async fn end_overwritten(&mut self, entries: &[Entry]) -> Result<bool, Stopped> {
+    fn end_overwritten(&mut self, entries: &[Entry]) -> bool {
         let mut any = false;
         for entry in entries {
             if !self.known.expects(entry) {
@@ -128,15 +129,15 @@ impl FileSource {
                 let known = self.known.get_mut(number);
                 let home = known.identity.as_ref().map(|i| i.home.clone());
                 if home.as_ref() == Some(&entry.home) {
-                    self.truncated(number, &entry.path).await?;
+                    self.truncated(number, &entry.path);
                 } else {
                     // The inode was given to another file; a copy may still be found.
                     known.displaced = true;
-                    self.gone(number).await?;
+                    self.gone(number);
                 }
             }
         }
-        Ok(any)
+        any
     }
 
     /// Follows renames of open files and notices which were replaced.
@@ -211,7 +212,8 @@ impl FileSource {
             if let Some(i) = self.tails.iter().position(|t| t.number == number) {
                 self.deliver(i, false).await?;
             } else {
-                self.end_stream(number, &entry.path).await?;
+                self.known.get_mut(number).finished = true;
+                self.deliver_ending(number, &entry.path).await?;
             }
         }
         Ok(Ok(()))
@@ -249,7 +251,16 @@ impl FileSource {
         };
         let home = home.unwrap_or_else(|| entry.home.clone());
         let print = Print::of_file(&file, offset)?;
-        self.push_tail(entry, file, number, offset, home, print, 0, Body::Plain { position: offset });
+        self.push_tail(
+            entry,
+            file,
+            number,
+            offset,
+            home,
+            print,
+            0,
+            Body::Plain { position: offset },
+        );
         Ok(Some(number))
     }
 
@@ -301,7 +312,16 @@ impl FileSource {
         };
         let print = archive.print(offset);
         let body = Body::Archive(Box::new(archive));
-        self.push_tail(entry, file, number, offset, entry.home.clone(), print, key, body);
+        self.push_tail(
+            entry,
+            file,
+            number,
+            offset,
+            entry.home.clone(),
+            print,
+            key,
+            body,
+        );
         Ok(Some(number))
     }
 
@@ -349,8 +369,7 @@ impl FileSource {
                 continue;
             }
             let both = size.min(tail.file.metadata()?.len());
-            if both >= CONFIDENT
-                && Print::of_file(file, both)? == Print::of_file(&tail.file, both)?
+            if both >= CONFIDENT && Print::of_file(file, both)? == Print::of_file(&tail.file, both)?
             {
                 return Ok(true);
             }
@@ -359,20 +378,24 @@ impl FileSource {
     }
 
     fn settle(&mut self, entry: &Entry) {
-        self.settled.insert(entry.place, (entry.size, entry.modified));
+        self.settled
+            .insert(entry.place, (entry.size, entry.modified));
     }
 
     /// Ends streams whose files are nowhere.
-    async fn give_up_missing(&mut self, entries: &[Entry]) -> Result<(), Stopped> {
+    fn give_up_missing(&mut self, entries: &[Entry]) {
         for number in self.known.missing(entries) {
-            self.gone(number).await?;
+            self.gone(number);
         }
-        Ok(())
     }
 
-    async fn gone(&mut self, number: usize) -> Result<(), Stopped> {
+    fn gone(&mut self, number: usize) {
         let known = self.known.get_mut(number);
-        let home = known.identity.as_ref().map(|i| i.home.clone()).unwrap_or_default();
+        let home = known
+            .identity
+            .as_ref()
+            .map(|i| i.home.clone())
+            .unwrap_or_default();
         let offset = known.offset;
         self.context.stats.gone.fetch_add(1, Ordering::Relaxed);
         self.warnings.warn("gone", || {
@@ -381,7 +404,7 @@ impl FileSource {
                 home.display()
             )
         });
-        self.end_stream(number, &home).await
+        self.end_stream(number, &home);
     }
 
     /// Remembers that the source has run, though it may not have found a file yet: files that

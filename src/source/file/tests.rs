@@ -12,7 +12,10 @@ use crate::math::Random;
 
 fn config(dir: &Path, globs: &[&str], follow: bool) -> FileConfig {
     FileConfig {
-        paths: globs.iter().map(|g| dir.join(g).display().to_string()).collect(),
+        paths: globs
+            .iter()
+            .map(|g| dir.join(g).display().to_string())
+            .collect(),
         from_start: true,
         follow,
         follow_symlinks: false,
@@ -21,7 +24,11 @@ fn config(dir: &Path, globs: &[&str], follow: bool) -> FileConfig {
 }
 
 fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
@@ -66,11 +73,16 @@ async fn read_whole(config: &FileConfig, resume: Vec<Resume>) -> (Vec<String>, H
 #[tokio::test]
 async fn files_are_read_oldest_first_and_the_last_line_counts() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, text) in [("b.log", "one\ntwo"), ("a.log", "three\n"), ("empty.log", "")] {
+    for (name, text) in [
+        ("b.log", "one\ntwo"),
+        ("a.log", "three\n"),
+        ("empty.log", ""),
+    ] {
         append(&dir.path().join(name), text);
         let file = File::open(dir.path().join(name)).unwrap();
         let second = if name == "b.log" { 1 } else { 2 };
-        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(second)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(second))
+            .unwrap();
     }
     let config = config(dir.path(), &["*.log"], false);
     let (lines, harness) = read_whole(&config, Vec::new()).await;
@@ -121,7 +133,10 @@ async fn a_truncated_file_is_counted_once_and_read_anew() {
         File::create(&path).unwrap().write_all(b"3\n").unwrap();
         assert_eq!(harness.lines().await, ["3"]);
         // Grown beyond the place read before the next look: only the content tells.
-        File::create(&path).unwrap().write_all(b"a much longer line\n").unwrap();
+        File::create(&path)
+            .unwrap()
+            .write_all(b"a much longer line\n")
+            .unwrap();
         assert_eq!(harness.lines().await, ["a much longer line"]);
     };
     tokio::select! {
@@ -136,8 +151,8 @@ async fn a_copy_made_before_truncation_gives_the_lines_that_were_not_read_yet() 
     let dir = tempfile::tempdir().unwrap();
     let (path, copy) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
     let config = config(dir.path(), &["a.log"], true);
-    let first: String = (0..100).map(|i| format!("line {i}\n")).collect();
-    append(&path, &first);
+    let first: Vec<String> = (0..100).map(|i| format!("line {i}\n")).collect();
+    append(&path, &first.concat());
     let (lines, harness) = read(&config, Vec::new(), 100, 9).await;
     assert_eq!(lines.len(), 100);
     append(&path, "late\n");
@@ -153,8 +168,8 @@ async fn a_log_that_is_compressed_after_it_was_read_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let (log, zipped) = (dir.path().join("a.log"), dir.path().join("a.log.1.gz"));
     let config = config(dir.path(), &["a.log*"], true);
-    let text: String = (0..500).map(|i| format!("line {i}\n")).collect();
-    append(&log, &text);
+    let text: Vec<String> = (0..500).map(|i| format!("line {i}\n")).collect();
+    append(&log, &text.concat());
     let (lines, harness) = read(&config, Vec::new(), 500, 9).await;
     assert_eq!(lines.len(), 500);
     append(&log, "unread\n");
@@ -183,7 +198,7 @@ async fn a_file_deleted_while_nobody_looked_is_counted_as_gone() {
     let (_, harness) = read(&config, Vec::new(), 1, 9).await;
     fs::remove_file(dir.path().join("a.log")).unwrap();
     append(&dir.path().join("b.log"), "two\n");
-    let (lines, harness) = read(&config, harness.resume(), 1, 9).await;
+    let (lines, harness) = read(&config, harness.resume(), usize::MAX, 2).await;
     assert_eq!(lines, ["two"]);
     assert_eq!(harness.stats.gone.load(Ordering::Relaxed), 1);
     append(&dir.path().join("b.log"), "three\n");
@@ -266,8 +281,10 @@ async fn survives_kills(glob: &str, seed: u64) {
         lines: Vec::new(),
         counts: vec![0],
     };
-    let mut received: Vec<String> = Vec::new();
-    let mut resume = Vec::new();
+    // Of a log that was never seen, only what the pattern matches is read.
+    log.write();
+    let (mut received, harness) = read(&config, Vec::new(), 1, 1).await;
+    let mut resume = harness.resume();
     for _ in 0..12 {
         let (mut harness, context) = Harness::new(resume);
         let source = FileSource::open(config.clone(), context).unwrap();
@@ -297,8 +314,11 @@ async fn survives_kills(glob: &str, seed: u64) {
                     _ = &mut run => panic!("a followed file ended"),
                 }
             }
-            let seen = received.len();
-            assert_eq!(received[..], log.lines[..seen], "glob {glob}, seed {seed}");
+            let wrong = received.iter().zip(&log.lines).position(|(a, b)| a != b);
+            if let Some(i) = wrong {
+                let (got, want) = (&received[i], &log.lines[i]);
+                panic!("glob {glob}, seed {seed}: `{got}` where `{want}` was due");
+            }
         }
         resume = harness.resume();
     }
@@ -310,7 +330,7 @@ async fn survives_kills(glob: &str, seed: u64) {
 
 #[tokio::test]
 async fn every_line_comes_once_and_in_order_over_kills_and_rotations() {
-    for seed in 0..25 {
+    for seed in 0..60 {
         survives_kills("app.log*", seed).await;
         survives_kills("app.log", seed).await;
     }
@@ -322,7 +342,10 @@ async fn reads_more_files_than_may_be_open() {
     let config = config(dir.path(), &["*.log"], true);
     let mut want = Vec::new();
     for i in 0..MAX_OPEN + 40 {
-        append(&dir.path().join(format!("{i:04}.log")), &format!("line {i}\n"));
+        append(
+            &dir.path().join(format!("{i:04}.log")),
+            &format!("line {i}\n"),
+        );
         want.push(format!("line {i}"));
     }
     let (mut lines, harness) = read(&config, Vec::new(), want.len(), 10_000).await;

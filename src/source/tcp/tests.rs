@@ -47,7 +47,10 @@ async fn one_connection_too_many_is_told_so() {
     let mut second = TcpStream::connect(address).await.unwrap();
     second.write_all(b"lost\n").await.unwrap();
     let mut line = String::new();
-    BufReader::new(&mut second).read_line(&mut line).await.unwrap();
+    BufReader::new(&mut second)
+        .read_line(&mut line)
+        .await
+        .unwrap();
     assert_eq!(line, "{\"error\":\"too many connections (limit 1)\"}\n");
     assert_eq!(harness.stats.refused_connections.load(Ordering::Relaxed), 1);
     drop(first);
@@ -91,8 +94,15 @@ async fn a_stop_ends_reading_and_lets_the_writer_finish() {
     client.write_all(b"one\n").await.unwrap();
     let delivery = harness.next().await.unwrap();
     harness.stop.cancel();
-    assert!(harness.next().await.is_none(), "every task lets go of its sender");
-    delivery.reply.unwrap().try_send(b"answer\n".to_vec()).unwrap();
+    assert!(
+        harness.next().await.is_none(),
+        "every task lets go of its sender"
+    );
+    delivery
+        .reply
+        .unwrap()
+        .try_send(b"answer\n".to_vec())
+        .unwrap();
     let mut got = String::new();
     client.read_to_string(&mut got).await.unwrap();
     assert_eq!(got, "answer\n");
