@@ -4,6 +4,21 @@
 
 use std::path::PathBuf;
 
+mod chunker;
+mod context;
+mod decompress;
+mod demo;
+mod file;
+mod reader;
+mod stdin;
+mod tcp;
+mod warnings;
+
+pub use context::{
+    BoxFuture, Delivery, Opened, Resume, SourceContext, SourceError, SourceStats, Spawner, open,
+};
+pub use reader::{FileReader, eval_reader};
+
 /// Where a source's bytes come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {

@@ -1,0 +1,345 @@
+//! Connections: each a stream of lines, with replies in order if they were asked for.
+//!
+//! Invariant: a client that does not read its replies holds up nobody but itself: its connection
+//! reads on only while few of its chunks are unanswered, so there is always room for an answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::chunker::Chunker;
+use super::warnings::Warnings;
+use super::{Reply, SourceContext, SourceError, SourceStats, TcpConfig};
+use crate::base::StreamName;
+
+/// The most bytes read at once from a connection.
+const READ_BYTES: usize = 64 * 1024;
+/// Chunks of one connection that may be unanswered.
+const UNANSWERED: usize = 32;
+/// A connection that sends so much without a line end is closed.
+const MAX_JUNK: u64 = 64 << 20;
+/// Waits between attempts to accept after a failure.
+const BACK_OFF: [u64; 2] = [10, 1000];
+/// Connections over the limit that are being told so at once.
+const REFUSALS: usize = 32;
+/// How long a client may take to read that it was refused, or its last replies at a stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The source.
+pub(super) struct TcpSource {
+    listener: TcpListener,
+    address: SocketAddr,
+    reply: Reply,
+    max_connections: usize,
+    shared: Arc<Shared>,
+}
+
+/// What connections have in common.
+struct Shared {
+    context: SourceContext,
+    warnings: Warnings,
+    next_number: AtomicU64,
+    /// Read buffers not in use: idle connections hold none.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl TcpSource {
+    /// Binds the port.
+    pub(super) fn open(
+        config: &TcpConfig,
+        context: SourceContext,
+    ) -> Result<TcpSource, SourceError> {
+        let bind = || {
+            let socket = if config.listen.is_ipv4() {
+                TcpSocket::new_v4()?
+            } else {
+                TcpSocket::new_v6()?
+            };
+            socket.set_reuseaddr(true)?;
+            // Accepted connections inherit it: a peer that vanished is noticed.
+            socket.set_keepalive(true)?;
+            socket.bind(config.listen)?;
+            let listener = socket.listen(1024)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bind().map_err(|error| SourceError::Bind {
+            address: config.listen,
+            error,
+        })?;
+        Ok(TcpSource {
+            listener,
+            address,
+            reply: config.reply,
+            max_connections: config.max_connections,
+            shared: Arc::new(Shared {
+                next_number: AtomicU64::new(context.resume.len() as u64),
+                warnings: context.warnings(),
+                buffers: Mutex::new(Vec::new()),
+                context,
+            }),
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts until stopped; connections run on until they have seen the stop.
+    pub(super) async fn run(self) -> Result<(), SourceError> {
+        let shared = &self.shared;
+        let context = &shared.context;
+        let stats = &context.stats;
+        let slots = Arc::new(Semaphore::new(self.max_connections));
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
+        let [mut wait, longest] = BACK_OFF;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = context.stop.cancelled() => return Ok(()),
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: trying at once would spin.
+                    stats.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    shared.warnings.warn("accept", || {
+                        format!("accepting a connection failed, trying again: {error}")
+                    });
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+                        () = context.stop.cancelled() => return Ok(()),
+                    }
+                    wait = (wait * 2).min(longest);
+                    continue;
+                }
+            };
+            wait = BACK_OFF[0];
+            if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+                stats.connections_total.fetch_add(1, Ordering::Relaxed);
+                let connection = connection(Arc::clone(shared), stream, peer, self.reply, slot);
+                (context.spawn)(Box::pin(connection));
+            } else {
+                stats.refused_connections.fetch_add(1, Ordering::Relaxed);
+                let limit = self.max_connections;
+                shared.warnings.warn("refused", || {
+                    format!("refused {peer}: max_connections = {limit} are open")
+                });
+                if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
+                    (context.spawn)(Box::pin(refuse(stream, limit, slot)));
+                }
+            }
+        }
+    }
+}
+
+/// Says why and closes. What the client sent is read first, else the close would be a reset and
+/// take the reason with it.
+async fn refuse(mut stream: TcpStream, limit: usize, slot: OwnedSemaphorePermit) {
+    let line = format!("{{\"error\":\"too many connections (limit {limit})\"}}\n");
+    let tell = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut sink = [0; 4096];
+        while stream.read(&mut sink).await? > 0 {}
+        Ok::<(), io::Error>(())
+    };
+    // Whether it worked concerns the client alone.
+    let _ = tokio::time::timeout(PATIENCE, tell).await;
+    drop(slot);
+}
+
+/// Counts an open connection for as long as it lives.
+struct Open(Arc<SourceStats>);
+
+impl Open {
+    fn new(stats: &Arc<SourceStats>) -> Open {
+        stats.connections.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(stats))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    reply: Reply,
+    slot: OwnedSemaphorePermit,
+) {
+    let _open = Open::new(&shared.context.stats);
+    // Without it a reply may wait for the acknowledgement of the one before; it is only slower.
+    let _ = stream.set_nodelay(true);
+    let (read, write) = stream.into_split();
+    match reply {
+        Reply::None => {
+            // The other direction stays open until the client closes.
+            shared.read(read, peer, None).await;
+            drop(write);
+        }
+        Reply::Prediction => {
+            let (sender, receiver) = mpsc::channel(2 * UNANSWERED);
+            let unanswered = Arc::new(Semaphore::new(UNANSWERED));
+            let replies = Replies {
+                sender,
+                unanswered: Arc::clone(&unanswered),
+            };
+            let stop = shared.context.stop.clone();
+            // When reading ends it lets go of the way to the learner, so that the learner can
+            // see its end while the last replies are still being written.
+            let reading = async move { shared.read(read, peer, Some(replies)).await };
+            let writing = async {
+                write_replies(write, receiver, &unanswered, &stop).await;
+                // Nobody can be answered any more: the reader waits for nothing.
+                unanswered.close();
+            };
+            tokio::join!(reading, writing);
+        }
+    }
+    drop(slot);
+}
+
+/// The reading side's handle on the replies.
+struct Replies {
+    sender: mpsc::Sender<Vec<u8>>,
+    unanswered: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Reads one connection to its end, a stop, or the learner's.
+    async fn read(
+        &self,
+        mut input: tokio::net::tcp::OwnedReadHalf,
+        peer: SocketAddr,
+        replies: Option<Replies>,
+    ) {
+        let context = &self.context;
+        let stream = Arc::new(StreamName {
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
+            name: peer.to_string(),
+            identity: Vec::new(),
+        });
+        let mut chunker = Chunker::new((context.framer)(), context.max_line, 0);
+        let mut junk = 0;
+        let mut ended = false;
+        while !ended {
+            if let Some(replies) = &replies {
+                // Taken here, given back by the writer when the chunk is answered.
+                let permit = tokio::select! {
+                    permit = replies.unanswered.acquire() => permit,
+                    () = context.stop.cancelled() => return,
+                };
+                let Ok(permit) = permit else {
+                    return;
+                };
+                permit.forget();
+            }
+            while !ended && !chunker.has_lines() {
+                let n = tokio::select! {
+                    // A reset ends the stream as a close does; whole lines before it count.
+                    read = self.read_some(&mut input, &mut chunker) => read.unwrap_or(0),
+                    () = context.stop.cancelled() => return,
+                };
+                context.stats.bytes.fetch_add(n as u64, Ordering::Relaxed);
+                ended = n == 0;
+                junk = if chunker.has_lines() {
+                    0
+                } else {
+                    junk + n as u64
+                };
+                if junk >= MAX_JUNK {
+                    context
+                        .stats
+                        .junk_connections
+                        .fetch_add(1, Ordering::Relaxed);
+                    self.warnings.warn("junk", || {
+                        format!("closed {peer}: 64 MiB without a line end")
+                    });
+                    ended = true;
+                }
+            }
+            if ended {
+                chunker.finish();
+            }
+            let now = context.clock.now();
+            let chunk = chunker.take(context.index, now, Arc::clone(&stream), ended);
+            let reply = replies.as_ref().map(|r| r.sender.clone());
+            if context.deliver(chunk, reply).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads once, with a buffer that is borrowed only when there is something to read.
+    async fn read_some(
+        &self,
+        input: &mut tokio::net::tcp::OwnedReadHalf,
+        chunker: &mut Chunker,
+    ) -> io::Result<usize> {
+        loop {
+            input.readable().await?;
+            let pooled = self.buffers().pop();
+            let mut buffer = pooled.unwrap_or_else(|| vec![0; READ_BYTES]);
+            let result = input.try_read(&mut buffer);
+            if let Ok(n) = result {
+                chunker.push(&buffer[..n]);
+            }
+            self.buffers().push(buffer);
+            match result {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes replies until everyone who could send one is gone, then closes.
+async fn write_replies(
+    mut output: tokio::net::tcp::OwnedWriteHalf,
+    mut receiver: mpsc::Receiver<Vec<u8>>,
+    unanswered: &Semaphore,
+    stop: &CancellationToken,
+) {
+    while let Some(batch) = receiver.recv().await {
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        let written = tokio::select! {
+            written = output.write_all(&batch) => written.is_ok(),
+            () = stopped => false,
+        };
+        if !written {
+            return;
+        }
+        if unanswered.available_permits() < UNANSWERED {
+            unanswered.add_permits(1);
+        }
+    }
+    // The client may be gone already.
+    let _ = output.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests;
