@@ -7,12 +7,18 @@
 //! normal approximation of χ² with as many degrees of freedom as the record has values, so that
 //! records with gaps compare with those without.
 //!
+//! For p-values (not for scores) each column and the distance itself also speak as a [`Voice`]: by
+//! how far out they have been before. The strangest of them counts. Distances alone would let a flag
+//! that is up in two records of a hundred, or one heavy-tailed column, hide an outlier of ten
+//! deviations in a quiet one.
+//!
 //! Invariant: every stored number is finite, whatever came in.
 
 use super::cholesky::Cholesky;
+use super::voice::Voice;
 use super::{Detector, Rows, Score, Share, below_one, start, tame};
 use crate::base::{Micros, Reader, Row, Scratch, StateError, Writer};
-use crate::math::{Moments, cbrt};
+use crate::math::{Moments, cbrt, erfc, exp, ln};
 
 /// Values of a column before it counts in a score.
 const KNOWN: f64 = 16.0;
@@ -25,8 +31,11 @@ const FURTHEST: f64 = 1e6;
 const MEMORY: f64 = 65_536.0;
 /// What a column that never moved is taken to move by: a thousandth of its size.
 const STILL: f64 = 1e-3;
-/// Added to the normal score for ranks, which want numbers above 0.
-const RANK_SHIFT: f64 = 4.0;
+/// Ranks are the exponential of surprise over this, so that a tail of surprise, which falls by e
+/// with each unit, is a power law of ranks.
+const SURPRISE: f64 = 8.0;
+/// No surprise counts as larger.
+const LARGEST: f64 = 110.0;
 
 /// The detector.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +43,9 @@ pub struct Gauss {
     columns: Vec<Moments>,
     factor: Cholesky,
     records: f64,
+    /// Of each column, and of the distance.
+    voices: Vec<Voice>,
+    voice: Voice,
 }
 
 /// The deviation by which to divide, and whether the column has never moved so far.
@@ -47,6 +59,14 @@ fn deviation(m: &Moments, x: f64) -> (f64, bool) {
     }
 }
 
+/// How many deviations a value lies from the mean. The first change after n equal values is √n of
+/// them, as it will be once it is counted in; with Σ z² still 0, one is as much.
+fn unit(m: &Moments, x: f64) -> f64 {
+    let (scale, still) = deviation(m, x);
+    let most = if still { m.count.sqrt() } else { FURTHEST };
+    ((x - m.mean) / scale).clamp(-most, most)
+}
+
 impl Gauss {
     /// Knows nothing.
     pub fn new() -> Gauss {
@@ -55,7 +75,7 @@ impl Gauss {
 
     /// Memory for a row of this width.
     pub fn memory_bytes(columns: usize) -> u64 {
-        let each = columns * size_of::<Moments>();
+        let each = columns * (size_of::<Moments>() + size_of::<Voice>());
         (size_of::<Gauss>() + each) as u64 + Cholesky::memory_bytes(columns)
     }
 
@@ -69,9 +89,10 @@ impl Gauss {
                 0.0
             } else {
                 known += 1;
-                let x = tame(x);
-                let z = (x - m.mean) / deviation(m, x).0;
-                z.clamp(-FURTHEST, FURTHEST) * (m.count + 1.0).sqrt()
+                let z = unit(m, tame(x));
+                let still = deviation(m, tame(x)).1;
+                let z = if still { z.clamp(-1.0, 1.0) } else { z };
+                z * (m.count + 1.0).sqrt()
             };
             out.push(z);
         }
@@ -85,11 +106,37 @@ impl Gauss {
         (s.work.iter().map(|y| y * y).sum(), known)
     }
 
-    fn take(&mut self, dense: &[f64], s: &mut Scratch) {
-        if self.columns.len() < dense.len() {
-            self.columns.resize(dense.len(), Moments::default());
-            self.factor.widen(dense.len());
+    /// The strangest of all voices, as a rank.
+    fn rank(&self, dense: &[f64], distance: f64) -> f64 {
+        // An ordinary distance is as surprising as a Gaussian one, below where its list begins.
+        let mut most = self
+            .voice
+            .surprise(above_zero(distance))
+            .unwrap_or_else(|| {
+                let gaussian = -ln((0.5 * erfc(distance / std::f64::consts::SQRT_2)).max(1e-300));
+                gaussian.min(Voice::ordinary())
+            });
+        for ((&x, m), voice) in dense.iter().zip(&self.columns).zip(&self.voices) {
+            if !x.is_nan() && m.count >= KNOWN {
+                let surprise = voice.surprise(unit(m, tame(x)).abs());
+                most = most.max(surprise.unwrap_or(0.0));
+            }
         }
+        exp(most.min(LARGEST) / SURPRISE)
+    }
+
+    fn widen(&mut self, width: usize) {
+        if self.columns.len() < width {
+            self.columns.resize(width, Moments::default());
+            self.voices.resize(width, Voice::default());
+            self.factor.widen(width);
+        }
+    }
+
+    fn take(&mut self, dense: &[f64], s: &mut Scratch) {
+        self.widen(dense.len());
+        let (d2, freedom) = self.distance(dense, s);
+        self.voice.add(above_zero(normal_score(d2, freedom)));
         s.work.clear();
         for (j, m) in self.columns.iter_mut().enumerate() {
             let x = dense.get(j).copied().unwrap_or(f64::NAN);
@@ -98,6 +145,9 @@ impl Gauss {
                 continue;
             }
             let mut x = tame(x);
+            if m.count >= KNOWN {
+                self.voices[j].add(unit(m, x).abs());
+            }
             let (scale, still) = deviation(m, x);
             if m.count >= SETTLED && !still {
                 x = m.mean + (x - m.mean).clamp(-FAR * scale, FAR * scale);
@@ -132,13 +182,18 @@ fn normal_score(d2: f64, freedom: u32) -> f64 {
     (cbrt(d2 / d) - (1.0 - spread)) / spread.sqrt()
 }
 
+/// For voices, which take numbers above 0: normal scores hardly ever lie below -4.
+fn above_zero(normal: f64) -> f64 {
+    normal + 4.0
+}
+
 impl Detector for Gauss {
     fn score_one(&self, x: Row<'_>, _: Micros, s: &mut Scratch) -> Score {
         let (d2, freedom) = self.distance(x.dense, s);
         let raw = normal_score(d2, freedom);
         Score {
             raw,
-            rank: (raw + RANK_SHIFT).max(0.01),
+            rank: self.rank(x.dense, raw),
         }
     }
 
@@ -152,8 +207,7 @@ impl Detector for Gauss {
         let width = rows.width().max(self.columns.len());
         let bounds: Vec<(f64, f64)> = (0..width).map(|j| start::bounds(rows, j)).collect();
         *self = Gauss::default();
-        self.columns.resize(width, Moments::default());
-        self.factor.widen(width);
+        self.widen(width);
         for (dense, _) in rows.iter() {
             for (j, (&x, &(low, high))) in dense.iter().zip(&bounds).enumerate() {
                 if !x.is_nan() {
@@ -177,6 +231,15 @@ impl Detector for Gauss {
             }
             self.factor.update(&mut s.work);
             self.records += 1.0;
+        }
+        for (dense, _) in rows.iter() {
+            let (d2, freedom) = self.distance(dense, s);
+            self.voice.add(above_zero(normal_score(d2, freedom)));
+            for (j, &x) in dense.iter().enumerate() {
+                if !x.is_nan() {
+                    self.voices[j].add(unit(&self.columns[j], tame(x)).abs().min(FAR));
+                }
+            }
         }
     }
 
@@ -225,6 +288,8 @@ impl Detector for Gauss {
         out.f64s("mean", &each(|m| m.mean));
         out.f64s("squares", &each(|m| m.squares));
         self.factor.save(out);
+        let voices = self.voices.iter().chain([&self.voice]);
+        Voice::save_all(voices, out);
     }
 
     fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
@@ -254,6 +319,8 @@ impl Detector for Gauss {
                 squares: squares[j],
             })
             .collect();
+        self.voices = Voice::load_all(width + 1, from)?;
+        self.voice = self.voices.pop().unwrap_or_default();
         self.factor.load(width, from)
     }
 }
@@ -381,7 +448,7 @@ mod tests {
         assert!(
             g.score_one(row(&[0.0, 0.0, 8.0, f64::NAN]), Micros(0), &mut s)
                 .raw
-                > 30.0
+                > 8.0
         );
         assert!(
             g.score_one(row(&[0.0, 0.0, 7.0, f64::NAN]), Micros(0), &mut s)

@@ -11,6 +11,7 @@ mod monitor;
 mod pvalue;
 mod series;
 mod start;
+mod voice;
 
 pub use gauss::Gauss;
 pub use metric::Metric;
@@ -49,7 +50,7 @@ pub struct Score {
     /// How strange the record is: the detector's own scale, the more the stranger, never NaN.
     pub raw: f64,
     /// The same question on a scale that keeps its distribution while the detector learns, for
-    /// p-values: above 0, around 1 to 4 for ordinary records, with a tail no heavier than a power.
+    /// p-values: near 1 for ordinary records, with a tail no heavier than a power.
     pub rank: f64,
 }
 

@@ -33,6 +33,8 @@ const FEW: u64 = 32;
 /// The most peaks, and their share of the records.
 const MANY: u64 = 1024;
 const PEAKS: f64 = 0.02;
+/// The largest peaks, whose size is not believed.
+const CENSORED_PEAKS: u64 = 2;
 /// Peaks that the assumption of a power law is worth.
 const SHAPE_PRIOR: f64 = 200.0;
 /// Ranks count down to here; beyond it, the tail does.
@@ -286,28 +288,30 @@ impl Calibration {
                 shape: 0.0,
             };
         }
-        // A single peak far out (an anomaly before there was a gate) must not stretch the tail:
-        // ten times the median excess is beyond the largest of 1,000 exponential ones.
-        let mut below = 0;
-        let mut middle = first;
-        while below * 2 < weight {
-            below += u64::from(self.bins[middle]);
-            middle += 1;
+        // One or two peaks far out (anomalies before there was a gate) must not stretch the tail:
+        // the two largest count as if they were as large as the third, and are taken off the count
+        // (exact for exponential excesses: type-II censoring, Epstein & Sobel 1953).
+        let mut above = 0;
+        let mut third = BINS;
+        while above <= CENSORED_PEAKS * UNIT {
+            third -= 1;
+            above += u64::from(self.bins[third]);
         }
-        let cap = 10.0 * (edge(middle) - start);
+        let cap = edge(third + 1) - start;
         let (mut sum, mut squares) = (0.0, 0.0);
         for (i, &count) in self.bins[first..].iter().enumerate() {
             let y = ((i as f64 + 0.5) / PER_FOLD).min(cap);
             sum += f64::from(count) * y;
             squares += f64::from(count) * y * y;
         }
-        let mean = sum / weight as f64;
-        let variance = (squares / weight as f64 - mean * mean).max(1e-12);
+        let plain = sum / weight as f64;
+        let variance = (squares / weight as f64 - plain * plain).max(1e-12);
         let k = weight as f64 / UNIT as f64;
+        let mean = sum / (weight - CENSORED_PEAKS * UNIT) as f64;
         // By moments, drawn towards 0 (a power law) by as much as few peaks say little, and a
         // little up, for a tail taken too short flags too much. 1/k makes it the predictive
         // distribution of an exponential tail whose scale is known from k peaks.
-        let by_moments = (0.5 * (1.0 - mean * mean / variance)).max(-0.5);
+        let by_moments = (0.5 * (1.0 - plain * plain / variance)).max(-0.5);
         let said = k / (k + SHAPE_PRIOR);
         let error = said * (1.0 + by_moments) / k.sqrt();
         let shape = (said * by_moments + error).clamp(-0.3, 0.2) + 1.0 / k;

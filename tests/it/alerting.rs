@@ -132,6 +132,50 @@ fn a_planted_outlier_in_a_pipe_of_a_second_is_alerted_and_little_else() {
     }
 }
 
+#[test]
+fn counters_clocks_flags_and_gaps_among_the_columns_hide_no_outlier() {
+    let seeds = 60;
+    let (mut found, mut most, mut named) = (0, 0, 0);
+    for seed in 0..seeds {
+        let mut r = Random::new(100 + seed);
+        let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+        let n = 3000 + 20 * seed as i64;
+        let at = n * 2 / 3;
+        for i in 0..n {
+            let latency = 40.0 + 5.0 * r.normal();
+            let row = [
+                i as f64,
+                1.7e9 + (i / 3) as f64,
+                if i == at { 250.0 } else { latency },
+                (1000.0 * -ln(1.0 - r.uniform())).floor(),
+                f64::from(u8::from(r.uniform() < 0.02)),
+                7.0,
+                if r.uniform() < 0.5 {
+                    f64::NAN
+                } else {
+                    5.0 + r.normal()
+                },
+                200.0 + 204.0 * f64::from(u8::from(r.uniform() < 0.05)),
+            ];
+            w.record(&row, 1_700_000_000 * SECOND + i * 1_000_000 / n);
+            if i == at {
+                let row = Row {
+                    dense: &row,
+                    columns: &[],
+                    index: &[],
+                    value: &[],
+                };
+                let why = w.monitor.explain(row, Micros(0), 3, &mut w.scratch);
+                named += u32::from(why[0].column == 2);
+            }
+        }
+        found += u32::from(w.alerts.iter().any(|&(k, _)| k as i64 == at));
+        most = most.max(w.alerts.len());
+    }
+    println!("awkward columns: {found} of {seeds} found, {named} named, at most {most} alerts");
+    assert!(f64::from(found.min(named)) >= 0.95 * seeds as f64 && most <= 3);
+}
+
 /// Thirty days of a record each half minute.
 fn thirty_days(mut next: impl FnMut(&mut Random, i64) -> f64, width: usize) -> Watch {
     let mut r = Random::new(11);
