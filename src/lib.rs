@@ -25,4 +25,8 @@ pub mod telemetry;
 
 pub mod config;
 
+pub mod engine;
+
+pub mod server;
+
 pub mod cli;

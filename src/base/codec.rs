@@ -341,9 +341,139 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Sections as one byte string, for the many small states of a keyed pool.
+///
+/// Each section: length of its name (u16), the name, its type (u8), its length (u32), its values,
+/// all little-endian. The part is not kept: a pool lies in one part as a whole.
+pub fn pack(sections: &[Section]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for section in sections {
+        out.extend_from_slice(&(section.name.len() as u16).to_le_bytes());
+        out.extend_from_slice(section.name.as_bytes());
+        out.push(section.data.kind());
+        out.extend_from_slice(&(section.data.len() as u32).to_le_bytes());
+        section.data.little_endian(&mut out);
+    }
+    out
+}
+
+/// Sections from [`pack`]; `None` for anything it could not have written.
+pub fn unpack(mut bytes: &[u8]) -> Option<BTreeMap<String, SectionData>> {
+    let mut out = BTreeMap::new();
+    while !bytes.is_empty() {
+        let (head, rest) = bytes.split_first_chunk::<2>()?;
+        let (name, rest) = rest.split_at_checked(u16::from_le_bytes(*head) as usize)?;
+        let (&kind, rest) = rest.split_first()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let width = SectionData::width(kind)?;
+        let size = (u32::from_le_bytes(*length) as usize).checked_mul(width)?;
+        let (values, rest) = rest.split_at_checked(size)?;
+        let name = std::str::from_utf8(name).ok()?.to_owned();
+        out.insert(name, SectionData::from_little_endian(kind, values)?);
+        bytes = rest;
+    }
+    Some(out)
+}
+
+impl SectionData {
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            SectionData::F32(v) => v.len(),
+            SectionData::F64(v) => v.len(),
+            SectionData::U32(v) => v.len(),
+            SectionData::U64(v) => v.len(),
+            SectionData::U8(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A number for the type, in packed form and under the digest.
+    pub fn kind(&self) -> u8 {
+        match self {
+            SectionData::F32(_) => 0,
+            SectionData::F64(_) => 1,
+            SectionData::U32(_) => 2,
+            SectionData::U64(_) => 3,
+            SectionData::U8(_) => 4,
+        }
+    }
+
+    /// Bytes of one value of a kind.
+    pub fn width(kind: u8) -> Option<usize> {
+        [4, 8, 4, 8, 1].get(kind as usize).copied()
+    }
+
+    /// Appends the values, little-endian.
+    pub fn little_endian(&self, out: &mut Vec<u8>) {
+        match self {
+            SectionData::F32(v) => v
+                .iter()
+                .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+            SectionData::F64(v) => v
+                .iter()
+                .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+            SectionData::U32(v) => v
+                .iter()
+                .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+            SectionData::U64(v) => v
+                .iter()
+                .for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+            SectionData::U8(v) => out.extend_from_slice(v),
+        }
+    }
+
+    /// Values from their little-endian bytes; `None` if the bytes are no whole number of them.
+    pub fn from_little_endian(kind: u8, bytes: &[u8]) -> Option<SectionData> {
+        fn four<T>(bytes: &[u8], read: fn([u8; 4]) -> T) -> Option<Vec<T>> {
+            let (values, rest) = bytes.as_chunks::<4>();
+            rest.is_empty()
+                .then(|| values.iter().map(|b| read(*b)).collect())
+        }
+        fn eight<T>(bytes: &[u8], read: fn([u8; 8]) -> T) -> Option<Vec<T>> {
+            let (values, rest) = bytes.as_chunks::<8>();
+            rest.is_empty()
+                .then(|| values.iter().map(|b| read(*b)).collect())
+        }
+        Some(match kind {
+            0 => SectionData::F32(four(bytes, f32::from_le_bytes)?),
+            1 => SectionData::F64(eight(bytes, f64::from_le_bytes)?),
+            2 => SectionData::U32(four(bytes, u32::from_le_bytes)?),
+            3 => SectionData::U64(eight(bytes, u64::from_le_bytes)?),
+            4 => SectionData::U8(bytes.to_vec()),
+            _ => return None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_sections_come_back_and_damage_is_seen() {
+        let mut w = Writer::new();
+        w.f64s("a", &[1.0, -2.5]);
+        w.u32s("b", &[7]);
+        w.text("c", "x");
+        w.f32s("d", &[0.5]);
+        w.u64s("e", &[]);
+        let sections = w.into_sections();
+        let packed = pack(&sections);
+        let back = unpack(&packed).unwrap();
+        assert_eq!(back.len(), 5);
+        for section in &sections {
+            assert_eq!(back[&section.name], section.data);
+        }
+        let ends: Vec<usize> = (1..=5).map(|n| pack(&sections[..n]).len()).collect();
+        for cut in (1..packed.len()).filter(|n| !ends.contains(n)) {
+            assert_eq!(unpack(&packed[..cut]), None, "cut at {cut}");
+        }
+    }
 
     #[test]
     fn reads_back_what_was_written_and_names_what_is_wrong() {

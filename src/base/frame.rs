@@ -20,10 +20,12 @@ pub struct Cutter {
     buffer: Vec<u8>,
     start: usize,
     scanned: usize,
-    /// In the middle of a line that is too long: bytes go until its end.
-    discarding: bool,
+    /// In the middle of a line that is too long: its beginning; the rest goes until its end.
+    discarding: Option<Vec<u8>>,
     at_beginning: bool,
     offset: u64,
+    /// Bytes of the line being discarded that are gone already.
+    held: u64,
 }
 
 /// How many bytes of a line that is too long are kept to show in the error.
@@ -38,9 +40,10 @@ impl Cutter {
             buffer: Vec::new(),
             start: 0,
             scanned: 0,
-            discarding: false,
+            discarding: None,
             at_beginning: offset == 0,
             offset,
+            held: 0,
         }
     }
 
@@ -51,7 +54,7 @@ impl Cutter {
 
     /// Whether bytes of an unfinished record are held.
     pub fn holds_partial(&self) -> bool {
-        self.discarding || self.start < self.buffer.len()
+        self.discarding.is_some() || self.start < self.buffer.len()
     }
 
     /// Adds bytes and appends every record that they complete to `bytes` and `lines`.
@@ -66,8 +69,10 @@ impl Cutter {
 
     /// The stream has ended: what is left is a record too, though no newline ends it.
     pub fn finish(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
-        if self.discarding {
-            self.offset += self.buffer.len() as u64;
+        if let Some(beginning) = self.discarding.take() {
+            push_line(&beginning, true, bytes, lines);
+            self.offset += self.held + (self.buffer.len() - self.start) as u64;
+            self.held = 0;
         } else if self.start < self.buffer.len() {
             let end = self.buffer.len();
             self.give(end, bytes, lines);
@@ -75,7 +80,6 @@ impl Cutter {
         self.buffer.clear();
         self.start = 0;
         self.scanned = 0;
-        self.discarding = false;
     }
 
     fn drain(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
@@ -84,27 +88,33 @@ impl Cutter {
         }
         loop {
             let pending = &self.buffer[self.start..];
-            if self.discarding {
+            if self.discarding.is_some() {
                 let end = memchr::memchr(b'\n', pending).map(|i| i + 1);
                 let spent = end.unwrap_or(pending.len());
                 self.start += spent;
-                self.offset += spent as u64;
+                self.held += spent as u64;
                 if end.is_none() {
                     return;
                 }
-                self.discarding = false;
+                // Only now is the line given out, so that `offset` always lies between two lines.
+                if let Some(beginning) = self.discarding.take() {
+                    push_line(&beginning, true, bytes, lines);
+                }
+                self.offset += std::mem::take(&mut self.held);
                 continue;
             }
             match self.framer.record_end(pending, self.scanned) {
-                // Judged by the limit alone, so that a record found whole and one seen piece by piece
-                // are refused alike.
+                // Judged by the limit alone, so that a record found whole and one seen piece by
+                // piece are refused alike.
                 Some(end) if end <= self.limit + 2 => {
                     let end = self.start + end;
                     self.give(end, bytes, lines);
                 }
                 _ if pending.len() > self.limit + 2 => {
-                    self.give_too_long(bytes, lines);
-                    self.discarding = true;
+                    // In a quoted record a newline may lie inside: the damage ends at the first
+                    // one, so that one stray quote costs one line and not the rest of the stream.
+                    self.discarding = Some(pending[..SHOWN_OF_TOO_LONG.min(self.limit)].to_vec());
+                    self.scanned = 0;
                 }
                 _ => {
                     self.scanned = pending.len();
@@ -148,23 +158,6 @@ impl Cutter {
         push_line(&record[..kept], too_long, bytes, lines);
         self.offset += record.len() as u64;
         self.start = end;
-        self.scanned = 0;
-    }
-
-    /// Gives out the beginning of a line that is too long and throws away what is held of it.
-    fn give_too_long(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
-        let pending = &self.buffer[self.start..];
-        // In a quoted record a newline may lie inside: the damage ends at the first one, so that
-        // one stray quote costs one line and not the rest of the stream.
-        push_line(
-            &pending[..SHOWN_OF_TOO_LONG.min(self.limit)],
-            true,
-            bytes,
-            lines,
-        );
-        let spent = memchr::memchr(b'\n', pending).unwrap_or(pending.len());
-        self.offset += spent as u64;
-        self.start += spent;
         self.scanned = 0;
     }
 }
@@ -226,6 +219,16 @@ mod tests {
         assert!(lines[0].1 && lines[0].0.len() <= 128);
         assert_eq!(lines[1], (b"ok".to_vec(), false));
         assert_eq!(end, input.len() as u64);
+    }
+
+    #[test]
+    fn the_offset_never_lies_within_a_line() {
+        let mut cutter = Cutter::new(Box::new(Newlines), 10, 0);
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        cutter.push(&[b'x'; 50], &mut bytes, &mut lines);
+        assert_eq!((cutter.offset(), lines.len()), (0, 0));
+        cutter.push(b"xx\nok\n", &mut bytes, &mut lines);
+        assert_eq!((cutter.offset(), lines.len()), (56, 2));
     }
 
     proptest! {

@@ -12,7 +12,7 @@ mod row;
 mod time;
 
 pub use chunk::{Chunk, LineSpan, StreamName};
-pub use codec::{Part, Reader, Section, SectionData, StateError, Writer};
+pub use codec::{Part, Reader, Section, SectionData, StateError, Writer, pack, unpack};
 pub use event::{Event, EventHead, EventKind, EventKinds, EventSink, Reason, RenderOptions};
 pub use field::{FieldSink, Reject, RejectReason};
 pub use frame::{Cutter, Framer};

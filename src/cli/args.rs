@@ -8,10 +8,16 @@ use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 
-/// The version with the revision it was built from, where that was told to the build.
-static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("LEARND_REVISION") {
-    Some(revision) => format!("{} ({revision})", env!("CARGO_PKG_VERSION")),
-    None => env!("CARGO_PKG_VERSION").to_owned(),
+/// The revision the program was built from, where that was told to the build; else empty.
+pub const REVISION: &str = match option_env!("LEARND_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};
+
+/// The version with the revision.
+static VERSION: LazyLock<String> = LazyLock::new(|| match REVISION {
+    "" => env!("CARGO_PKG_VERSION").to_owned(),
+    revision => format!("{} ({revision})", env!("CARGO_PKG_VERSION")),
 });
 
 /// The daemon that learns from a stream while it runs.

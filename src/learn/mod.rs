@@ -7,10 +7,6 @@
     clippy::needless_range_loop,
     reason = "lanes are walked by number through several arrays at once"
 )]
-#![allow(
-    clippy::inline_always,
-    reason = "lanes only become vector instructions inside the loop that uses them"
-)]
 
 mod batch;
 mod classes;
@@ -277,6 +273,14 @@ fn in_mode<T: BatchLearner + 'static>(inner: T, update: UpdateMode) -> Box<dyn L
 }
 
 impl LearnerConfig {
+    /// The rates of the race's lanes; none for other learners.
+    pub fn lane_rates(&self) -> &'static [f64] {
+        match self {
+            LearnerConfig::Race => &RATES,
+            LearnerConfig::Linear(_) => &[],
+        }
+    }
+
     /// How numbers are scaled where the configuration does not say.
     pub fn default_scale(&self) -> Scale {
         match self {

@@ -168,7 +168,7 @@ enum OpenedKind {
 }
 
 /// Opens a source: binds its port, checks its patterns.
-pub async fn open(kind: &SourceKind, context: SourceContext) -> Result<Opened, SourceError> {
+pub fn open(kind: &SourceKind, context: SourceContext) -> Result<Opened, SourceError> {
     let kind = match kind {
         SourceKind::Stdin => OpenedKind::Stdin(Box::new(super::stdin::StdinSource::open(context))),
         SourceKind::File(config) => OpenedKind::File(Box::new(super::file::FileSource::open(

@@ -93,7 +93,7 @@ pub enum StoreError {
     },
     /// Others could put state under the daemon.
     #[error(
-        "state directory {} is writable by others (mode {mode:04o}): chmod go-w {}", dir.display(), dir.display()
+        "state directory {} is writable by others (mode {mode:04o}): chmod o-w {}", dir.display(), dir.display()
     )]
     WritableByOthers {
         /// The directory.

@@ -11,4 +11,4 @@ mod store;
 
 pub use error::{SnapshotError, StoreError};
 pub use snapshot::{ENGINE, ModelEntry, OLDEST_ENGINE, Snapshot, SourceState, StreamState};
-pub use store::{Store, load_path};
+pub use store::{Store, load_path, write_file};

@@ -243,8 +243,8 @@ impl ModelMetrics {
             suppressed: counter(&families.suppressed, anomaly),
             score: distribution(&families.score, &[model], anomaly),
             alerts_last_day: integer(&families.alerts_last_day, &[model], anomaly),
-            keys: integer(&families.keys, &[model], series.keyed),
-            key_evictions: counter(&families.key_evictions, series.keyed),
+            keys: integer(&families.keys, &[model], true),
+            key_evictions: counter(&families.key_evictions, true),
             ready: integer(&families.ready, &[model], true),
             batch_duration: distribution(&families.batch_duration, &[model], true),
             skipped: SkipReason::ALL

@@ -35,8 +35,6 @@ pub struct ModelSeries<'a> {
     pub name: &'a str,
     /// What it is for.
     pub task: Task,
-    /// One model a key.
-    pub keyed: bool,
     /// Learning rates of the race's lanes; empty for other learners.
     pub rates: &'a [f64],
     /// Names of the drift detectors that watch it.
@@ -154,7 +152,6 @@ mod tests {
         ModelSeries {
             name,
             task,
-            keyed: task == Task::Anomaly,
             rates: if task == Task::Anomaly {
                 &[]
             } else {
@@ -242,7 +239,6 @@ mod tests {
             "learnd_auc_ratio{model=\"price\"",
             "learnd_flagged_total{model=\"churn\"",
             "learnd_lane_loss{model=\"latency\"",
-            "learnd_keys{model=\"kind\"",
             "learnd_connections{source=\"access\"",
             "unregistered",
         ] {

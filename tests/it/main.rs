@@ -8,6 +8,7 @@
 //! - `nab`: the single-value detector on a published benchmark.
 //! - `pipeline`: lines in, events, answers and figures out.
 //! - `recovery`: stops, kills, changed configurations.
+//! - `streams`: the learners on public streams, beside their peers.
 //! - `support`: what they share.
 
 mod alerting;
@@ -18,4 +19,5 @@ mod eval;
 mod nab;
 mod pipeline;
 mod recovery;
+mod streams;
 mod support;

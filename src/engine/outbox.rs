@@ -1,0 +1,169 @@
+//! Events on their way out: rendered once for each sink that asked, and for the client that
+//! waits for an answer.
+//!
+//! Invariant: events of one record stay together and in order; a client gets exactly one line for
+//! each of its lines that is not blank.
+
+use crate::base::{Event, EventKind, EventKinds, EventSink, RenderOptions};
+use crate::config::Config;
+use crate::model::Model;
+
+use super::pipeline::{Output, Rejection};
+
+/// One sink's part of the outbox.
+pub(crate) struct Outgoing {
+    inputs: Vec<bool>,
+    kinds: EventKinds,
+    render: RenderOptions,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) count: u32,
+}
+
+/// The answers to one chunk of a client's lines.
+pub(crate) struct Replies {
+    model: Option<usize>,
+    pub(crate) bytes: Vec<u8>,
+    answered: bool,
+}
+
+/// Collects what a chunk gives rise to.
+pub(crate) struct Outbox {
+    pub(crate) sinks: Vec<Outgoing>,
+    wanted: Vec<EventKinds>,
+    pub(crate) replies: Option<Replies>,
+    /// Refused lines as dead letters, by source.
+    pub(crate) rejected: Vec<Option<DeadLetterBox>>,
+    /// The first refused line since the log last told of one, by source.
+    pub(crate) first_rejection: Vec<Option<String>>,
+    reply_options: RenderOptions,
+}
+
+/// Where a source's refused lines go.
+pub(crate) type DeadLetterBox = crate::sink::DeadLetters;
+
+impl Outbox {
+    pub(crate) fn new(config: &Config, dead_letters: Vec<Option<DeadLetterBox>>) -> Outbox {
+        let sinks: Vec<Outgoing> = config
+            .sinks
+            .iter()
+            .map(|sink| Outgoing {
+                inputs: (0..config.models.len())
+                    .map(|m| sink.inputs.contains(&m))
+                    .collect(),
+                kinds: sink.events,
+                render: sink.render.clone(),
+                bytes: Vec::new(),
+                count: 0,
+            })
+            .collect();
+        let wanted = (0..config.models.len())
+            .map(|m| {
+                sinks
+                    .iter()
+                    .filter(|s| s.inputs[m])
+                    .fold(EventKinds::default(), |all, s| all.union(s.kinds))
+            })
+            .collect();
+        Outbox {
+            sinks,
+            wanted,
+            replies: None,
+            first_rejection: vec![None; config.sources.len()],
+            rejected: dead_letters,
+            reply_options: RenderOptions::default(),
+        }
+    }
+
+    /// The lines that follow are a client's, answered by this model.
+    pub(crate) fn answer_with(&mut self, model: Option<usize>) {
+        self.replies = Some(Replies {
+            model,
+            bytes: Vec::new(),
+            answered: false,
+        });
+    }
+
+    /// The answers since.
+    pub(crate) fn take_replies(&mut self) -> Vec<u8> {
+        self.replies.take().map(|r| r.bytes).unwrap_or_default()
+    }
+}
+
+impl EventSink for Outbox {
+    fn wants(&self, model: usize) -> EventKinds {
+        let wanted = self.wanted[model];
+        match &self.replies {
+            Some(replies) if replies.model == Some(model) => {
+                wanted.with(EventKind::Prediction).with(EventKind::Score)
+            }
+            _ => wanted,
+        }
+    }
+
+    fn emit(&mut self, model: usize, event: &Event<'_>) {
+        let kind = event.kind();
+        for sink in &mut self.sinks {
+            if sink.inputs[model] && sink.kinds.contains(kind) {
+                event.render(&sink.render, &mut sink.bytes);
+                sink.count += 1;
+            }
+        }
+        if let Some(replies) = &mut self.replies
+            && replies.model == Some(model)
+            && matches!(kind, EventKind::Prediction | EventKind::Score)
+        {
+            event.render(&self.reply_options, &mut replies.bytes);
+            replies.answered = true;
+        }
+    }
+}
+
+impl Output for Outbox {
+    fn rejected(&mut self, rejection: &Rejection<'_>) {
+        if let Some(replies) = &mut self.replies {
+            let message = format!(
+                "{}: at byte {}",
+                rejection.reject.reason, rejection.reject.at
+            );
+            error_line(&message, &mut replies.bytes);
+        }
+        let place = &mut self.first_rejection[rejection.source];
+        if place.is_none() {
+            *place = Some(format!(
+                "{} line {} byte {}: {}",
+                rejection.stream,
+                rejection.line_number,
+                rejection.reject.at,
+                rejection.reject.reason
+            ));
+        }
+        if let Some(letters) = &mut self.rejected[rejection.source] {
+            letters.push(&crate::sink::DeadLetter {
+                time: rejection.received,
+                source: rejection.source_name,
+                stream: rejection.stream,
+                line: rejection.line_number,
+                reason: rejection.reject.reason,
+                at: rejection.reject.at,
+                text: rejection.line,
+            });
+        }
+    }
+
+    fn record_done(&mut self, _models: &[Model]) {
+        if let Some(replies) = &mut self.replies {
+            if !replies.answered {
+                // The model made no prediction (its `where` does not hold, say): still one line.
+                replies.bytes.extend_from_slice(b"{\"skipped\":true}\n");
+            }
+            replies.answered = false;
+        }
+    }
+}
+
+/// `{"error":"…"}` as a line.
+pub(crate) fn error_line(message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"error\":");
+    serde_json::to_writer(&mut *out, message).expect("writing to memory cannot fail");
+    out.extend_from_slice(b"}\n");
+}

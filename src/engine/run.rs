@@ -1,0 +1,454 @@
+//! `run`: the daemon, from start to stop.
+//!
+//! Invariant: everything that can fail at the start fails before the first byte is read.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::{Clock, Micros};
+use crate::config::Config;
+use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue};
+use crate::source::{self, Delivery, Opened, Resume, SourceContext, SourceStats};
+use crate::state::Store;
+use crate::telemetry::Metrics;
+
+use super::EngineError;
+use super::handle::{Ask, Handle};
+use super::outbox::Outbox;
+use super::pipeline::Pipeline;
+use super::predict::Predictor;
+use super::publish::Publisher;
+use super::recover::{self, KeptAside};
+use super::snapshots::Snapshots;
+use super::worker::Worker;
+
+/// Chunks that wait for the learner at most; with 256 KiB a chunk this is the memory bound.
+const INBOX_CHUNKS: usize = 32;
+/// Questions that wait for the learner at most.
+const ASKS: usize = 64;
+
+/// What `run` is told beside the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Models to start anew.
+    pub reset: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything was learned and written.
+    Clean,
+    /// A second signal asked to stop at once.
+    AtOnce(u8),
+}
+
+/// What serves HTTP beside the engine, given the running engine.
+pub type Serve =
+    Box<dyn FnOnce(Handle) -> Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> + Send>;
+
+/// Runs until every source has ended or a signal asks to stop.
+pub fn run(
+    config: &Config,
+    options: &RunOptions,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    serve: Option<Serve>,
+) -> Result<Ended, EngineError> {
+    let mut pipeline = Pipeline::new(config);
+    let (store, aside) = recover_state(config, options, &mut pipeline)?;
+    let snapshots = match (store, &config.state) {
+        (Some((store, newest)), Some(state)) => Some(
+            Snapshots::start(
+                store,
+                state.snapshot_every,
+                newest,
+                metrics.snapshot.clone(),
+                Arc::clone(clock),
+            )
+            .map_err(EngineError::Thread)?,
+        ),
+        _ => None,
+    };
+    let stop = CancellationToken::new();
+    let sinks = start_sinks(config, &stop)?;
+    let dead_letters = open_dead_letters(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(EngineError::Thread)?;
+    let heartbeat = Arc::new(AtomicI64::new(clock.now().0));
+    let stats: Vec<Arc<SourceStats>> = config
+        .sources
+        .iter()
+        .map(|_| Arc::new(SourceStats::default()))
+        .collect();
+    let worker = Worker {
+        outbox: Outbox::new(config, dead_letters),
+        queues: sinks.queues,
+        predictor: Predictor::new(config.sources.len()),
+        publisher: Publisher::new(
+            config,
+            Arc::clone(metrics),
+            stats.clone(),
+            sinks.stats.clone(),
+        ),
+        snapshots,
+        aside,
+        clock: Arc::clone(clock),
+        heartbeat: Arc::clone(&heartbeat),
+        pipeline,
+    };
+    let parts = Parts {
+        config,
+        clock,
+        metrics,
+        stop: &stop,
+        heartbeat: &heartbeat,
+        stats: &stats,
+        controls: &sinks.controls,
+    };
+    let ended = runtime.block_on(supervise(parts, worker, serve));
+    // What still reads standard input cannot be interrupted; it goes with the process.
+    runtime.shutdown_background();
+    if matches!(ended, Ok(Ended::Clean)) {
+        for thread in sinks.threads {
+            // A sink that panicked has counted nothing more; the run itself is complete.
+            drop(thread.join());
+        }
+    }
+    ended
+}
+
+struct Parts<'a> {
+    config: &'a Config,
+    clock: &'a Arc<dyn Clock>,
+    metrics: &'a Arc<Metrics>,
+    stop: &'a CancellationToken,
+    heartbeat: &'a Arc<AtomicI64>,
+    stats: &'a [Arc<SourceStats>],
+    controls: &'a [SinkControl],
+}
+
+struct Sinks {
+    queues: Vec<SinkQueue>,
+    controls: Vec<SinkControl>,
+    stats: Vec<Arc<sink::SinkStats>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A store, and the `order` and time of its newest snapshot.
+type Recovered = Option<(Store, Option<(u64, Micros)>)>;
+
+fn recover_state(
+    config: &Config,
+    options: &RunOptions,
+    pipeline: &mut Pipeline,
+) -> Result<(Recovered, KeptAside), EngineError> {
+    let names: Vec<String> = config.models.iter().map(|m| m.name.clone()).collect();
+    if let Some(name) = options.reset.iter().find(|name| !names.contains(name)) {
+        return Err(EngineError::NoSuchModel {
+            name: name.clone(),
+            known: names.join(", "),
+        });
+    }
+    let Some(state) = &config.state else {
+        tracing::warn!("no [state] is configured: what is learned goes with the process");
+        return Ok((None, KeptAside::default()));
+    };
+    let mut store = Store::open(&state.dir, state.keep)?;
+    let Some((snapshot, path)) = store.newest()? else {
+        tracing::info!(dir = %state.dir.display(), "no state yet: starting with nothing learned");
+        return Ok((Some((store, None)), KeptAside::default()));
+    };
+    for name in &options.reset {
+        let archived = store.archive(&path, name)?;
+        tracing::warn!(model = %name, archived = %archived.display(), "model starts anew");
+    }
+    let (order, taken) = (snapshot.order, snapshot.taken);
+    let sources: Vec<String> = config.sources.iter().map(|s| s.name.clone()).collect();
+    let from = path.display().to_string();
+    let aside = recover::load(pipeline, snapshot, &from, &options.reset, &sources)?;
+    for model in aside.model_names() {
+        tracing::warn!(
+            model,
+            "the configuration no longer names this model: its state is kept"
+        );
+    }
+    tracing::info!(snapshot = %from, records = order, "state recovered");
+    Ok((Some((store, Some((order, taken)))), aside))
+}
+
+fn start_sinks(config: &Config, stop: &CancellationToken) -> Result<Sinks, EngineError> {
+    let (mut queues, mut controls) = (Vec::new(), Vec::new());
+    let (mut all_stats, mut threads) = (Vec::new(), Vec::new());
+    for sink in &config.sinks {
+        let writer = sink::open(&sink.kind).map_err(|error| EngineError::Sink {
+            name: sink.name.clone(),
+            error,
+        })?;
+        let stats = Arc::new(sink::SinkStats::default());
+        let (queue, receiver) = sink::queue(sink.queue, sink.when_full, Arc::clone(&stats));
+        let (stop, name) = (stop.clone(), sink.name.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("sink {name}"))
+            .spawn(move || match sink::run(writer, receiver) {
+                SinkEnd::Closed => {}
+                SinkEnd::Failed(error) => {
+                    tracing::error!(sink = %name, %error, "the sink failed: stopping");
+                    stop.cancel();
+                }
+                SinkEnd::ReaderGone => {
+                    tracing::info!(sink = %name, "the reader went away: stopping");
+                    stop.cancel();
+                }
+            })
+            .map_err(EngineError::Thread)?;
+        controls.push(queue.control());
+        queues.push(queue);
+        all_stats.push(stats);
+        threads.push(thread);
+    }
+    Ok(Sinks {
+        queues,
+        controls,
+        stats: all_stats,
+        threads,
+    })
+}
+
+fn open_dead_letters(config: &Config) -> Result<Vec<Option<DeadLetters>>, EngineError> {
+    config
+        .sources
+        .iter()
+        .map(|source| {
+            let Some(path) = &source.dead_letters else {
+                return Ok(None);
+            };
+            DeadLetters::open(path, source.dead_letters_max)
+                .map(Some)
+                .map_err(|error| EngineError::DeadLetters {
+                    name: source.name.clone(),
+                    path: path.clone(),
+                    error,
+                })
+        })
+        .collect()
+}
+
+/// The signals that matter.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The exit code of the next one that asks to stop; the others are handled on the way.
+    async fn next(&mut self, controls: &[SinkControl], asks: &mpsc::Sender<Ask>) -> u8 {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return 143,
+                _ = self.interrupt.recv() => return 130,
+                _ = self.hang_up.recv() => {
+                    tracing::info!("SIGHUP: reopening the files of sinks and dead letters");
+                    for sink in controls {
+                        sink.reopen();
+                    }
+                    // Its queue is full only while the learner is far behind; it can be asked again.
+                    if asks.try_send(Ask::Reopen).is_err() {
+                        tracing::warn!("dead letters were not reopened: the learner is busy");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn supervise(
+    parts: Parts<'_>,
+    worker: Worker,
+    serve: Option<Serve>,
+) -> Result<Ended, EngineError> {
+    let Parts {
+        config,
+        clock,
+        metrics,
+        stop,
+        heartbeat,
+        ..
+    } = &parts;
+    let mut signals = Signals::listen().map_err(EngineError::Thread)?;
+    let (inbox, delivered) = mpsc::channel::<Delivery>(INBOX_CHUNKS);
+    let (asks, asked) = mpsc::channel(ASKS);
+    let questions = asks.clone();
+    let (readiness, not_ready) = watch::channel(vec!["starting".to_owned()]);
+    let tracker = TaskTracker::new();
+    let opened = open_sources(&parts, &worker.pipeline, &inbox, &tracker)?;
+    drop(inbox);
+
+    let served = CancellationToken::new();
+    let handle = Handle {
+        metrics: Arc::clone(metrics),
+        asks,
+        not_ready,
+        ended: served.clone(),
+        heartbeat: Arc::clone(heartbeat),
+        clock: Arc::clone(clock),
+        models: Arc::new(config.models.iter().map(|m| m.name.clone()).collect()),
+        admin: config.admin,
+    };
+    if let Some(serve) = serve {
+        let server = serve(handle);
+        tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server failed");
+            }
+        });
+    }
+    let (ended, mut worker_ended) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("learner".into())
+        .spawn(move || {
+            let complete = worker.run(&runtime, delivered, asked);
+            // Whoever waited may have given up at the deadline.
+            let _ = ended.send(complete);
+        })
+        .map_err(EngineError::Thread)?;
+    for (name, source) in opened {
+        tracker.spawn(async move {
+            if let Err(error) = source.run().await {
+                tracing::error!(source = %name, %error, "source failed");
+            }
+        });
+    }
+    readiness.send_replace(Vec::new());
+    tell_init(&[sd_notify::NotifyState::Ready]);
+    tokio::spawn(watchdog(
+        Arc::clone(clock),
+        Arc::clone(heartbeat),
+        served.clone(),
+    ));
+    tracing::info!(
+        sources = config.sources.len(),
+        models = config.models.len(),
+        sinks = config.sinks.len(),
+        "ready"
+    );
+
+    tokio::select! {
+        complete = &mut worker_ended => {
+            served.cancel();
+            return worker_outcome(complete.ok());
+        }
+        code = signals.next(parts.controls, &questions) => tracing::info!(code, "stopping: draining what was read"),
+        () = stop.cancelled() => {}
+    }
+    readiness.send_replace(vec!["stopping".to_owned()]);
+    tell_init(&[sd_notify::NotifyState::Stopping]);
+    stop.cancel();
+    let outcome = tokio::select! {
+        complete = &mut worker_ended => worker_outcome(complete.ok()),
+        code = signals.next(parts.controls, &questions) => Ok(Ended::AtOnce(code)),
+        () = tokio::time::sleep(config.shutdown_timeout) => {
+            parts.controls.iter().for_each(SinkControl::give_up);
+            Err(EngineError::Deadline)
+        }
+    };
+    served.cancel();
+    outcome
+}
+
+fn worker_outcome(complete: Option<bool>) -> Result<Ended, EngineError> {
+    match complete {
+        Some(true) => Ok(Ended::Clean),
+        Some(false) => Err(EngineError::LastSnapshot),
+        None => Err(EngineError::Learner),
+    }
+}
+
+fn open_sources(
+    parts: &Parts<'_>,
+    pipeline: &Pipeline,
+    inbox: &mpsc::Sender<Delivery>,
+    tracker: &TaskTracker,
+) -> Result<Vec<(String, Opened)>, EngineError> {
+    let mut opened = Vec::new();
+    for (i, source) in parts.config.sources.iter().enumerate() {
+        let format = source.format.clone();
+        let tracker = tracker.clone();
+        let context = SourceContext {
+            index: i as u16,
+            name: source.name.clone(),
+            max_line: source.max_line,
+            framer: Arc::new(move || format.framer()),
+            clock: Arc::clone(parts.clock),
+            stop: parts.stop.clone(),
+            out: inbox.clone(),
+            resume: pipeline
+                .resumable(i)
+                .map(|s| Resume {
+                    identity: s.identity.clone(),
+                    offset: s.offset,
+                    finished: s.finished,
+                })
+                .collect(),
+            stats: Arc::clone(&parts.stats[i]),
+            spawn: Arc::new(move |task| {
+                tracker.spawn(task);
+            }),
+        };
+        let open = source::open(&source.kind, context).map_err(|error| EngineError::Source {
+            name: source.name.clone(),
+            error,
+        })?;
+        if let Some(address) = open.local_addr() {
+            tracing::info!(source = %source.name, %address, "listening");
+        }
+        opened.push((source.name.clone(), open));
+    }
+    Ok(opened)
+}
+
+/// Tells the service manager; without one nothing happens.
+fn tell_init(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// Feeds the service manager's watchdog while the learner moves.
+async fn watchdog(clock: Arc<dyn Clock>, heartbeat: Arc<AtomicI64>, ended: CancellationToken) {
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let period = (period / 3).max(Duration::from_millis(100));
+    while tokio::time::timeout(period, ended.cancelled())
+        .await
+        .is_err()
+    {
+        let idle = clock.now().0 - heartbeat.load(std::sync::atomic::Ordering::Relaxed);
+        if idle < 2 * period.as_micros() as i64 {
+            tell_init(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! No allocation a record in the steady state: counted, per format and learner, in a binary of its
+//! own because the counter replaces the allocator.
+//!
+//! Method: a pipeline sees a stream once, so that every name, class and buffer is known; then the
+//! same lines again, counted. What is left must not grow with the number of records.
+
+use std::sync::Arc;
+
+use learnd::base::{Chunk, Cutter, Event, EventKinds, EventSink, Micros, StreamName};
+use learnd::config::{Config, Overrides};
+use learnd::engine::{Output, Pipeline, Rejection};
+use learnd::math::Random;
+use learnd::model::{Mode, Model};
+
+/// Wants nothing, as a run without sinks for predictions does.
+struct Nobody;
+
+impl EventSink for Nobody {
+    fn wants(&self, _model: usize) -> EventKinds {
+        EventKinds::default()
+    }
+    fn emit(&mut self, _model: usize, _event: &Event<'_>) {}
+}
+
+impl Output for Nobody {
+    fn rejected(&mut self, rejection: &Rejection<'_>) {
+        panic!("{:?}", rejection.reject);
+    }
+    fn record_done(&mut self, _models: &[Model]) {}
+}
+
+fn config(format: &str, model: &str) -> Config {
+    let text =
+        format!("[sources.in]\ntype = \"stdin\"\nformat = \"{format}\"\n[models.m]\n{model}\n");
+    learnd::config::parse("test", &text, &Overrides::default())
+        .unwrap_or_else(|report| panic!("{report}"))
+}
+
+fn json(lines: usize) -> String {
+    let mut random = Random::new(1);
+    let mut out = String::new();
+    for i in 0..lines {
+        let (x, z) = (random.normal(), random.normal());
+        out.push_str(&format!(
+            "{{\"x\":{x},\"deep\":{{\"z\":{z}}},\"word\":\"w{}\",\"list\":[1,2,{i}],\"host\":\"h{}\",\
+             \"y\":{},\"kind\":\"k{}\",\"text\":\"a\\tb\"}}\n",
+            random.below(100),
+            random.below(5),
+            u8::from(x > z),
+            random.below(3),
+        ));
+    }
+    out
+}
+
+fn csv(lines: usize) -> String {
+    let mut random = Random::new(1);
+    let mut out = String::from("x,z,word,host,y,kind\n");
+    for _ in 0..lines {
+        let (x, z) = (random.normal(), random.normal());
+        out.push_str(&format!(
+            "{x},{z},\"w \"\"{}\"\"\",h{},{},k{}\n",
+            random.below(100),
+            random.below(5),
+            u8::from(x > z),
+            random.below(3)
+        ));
+    }
+    out
+}
+
+fn chunk(config: &Config, text: &str, stream: &Arc<StreamName>) -> Chunk {
+    let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+    let mut cutter = Cutter::new(config.sources[0].format.framer(), 1 << 20, 0);
+    cutter.push(text.as_bytes(), &mut bytes, &mut lines);
+    Chunk {
+        source: 0,
+        received: Micros(0),
+        stream: Arc::clone(stream),
+        start: 0,
+        end: text.len() as u64,
+        last: false,
+        bytes,
+        lines,
+    }
+}
+
+/// Allocations of 4,000 further records.
+fn allocations(format: &str, model: &str) -> u64 {
+    let config = config(format, model);
+    let text = if format == "json" {
+        json(4000)
+    } else {
+        csv(4000)
+    };
+    let stream = Arc::new(StreamName {
+        number: 0,
+        name: "test".into(),
+        identity: Vec::new(),
+    });
+    let first = chunk(&config, &text, &stream);
+    let again = chunk(&config, text.split_once('\n').expect("lines").1, &stream);
+    let mut pipeline = Pipeline::new(&config);
+    pipeline.chunk(&first, Mode::Learn, &mut Nobody);
+    pipeline.models_mut()[0].tally().clear();
+    let counted = allocation_counter::measure(|| {
+        pipeline.chunk(&again, Mode::Learn, &mut Nobody);
+    });
+    counted.count_total
+}
+
+#[test]
+fn no_record_of_any_format_or_learner_allocates() {
+    for format in ["json", "csv"] {
+        for model in [
+            "task = \"binary\"\nlabel = \"y\"\ninteractions = [[\"word\", \"kind\"], [\"x\", \"host\"]]",
+            "task = \"regression\"\nlabel = \"y\"",
+            "task = \"multiclass\"\nlabel = \"kind\"",
+            "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }",
+            "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"vw\" }",
+            "task = \"binary\"\nlabel = \"y\"\nkey = [\"host\"]\nmax_keys = 100",
+            "task = \"anomaly\"\nfeatures = [\"x\", \"z\", \"deep.z\"]",
+            "task = \"anomaly\"\nfeatures = [\"x\"]\nkey = [\"host\"]",
+        ] {
+            let count = allocations(format, model);
+            // Calibration refits and the alerts themselves may allocate, a record may not.
+            assert!(
+                count < 40,
+                "{format}, {model}: {count} allocations in 4,000 records"
+            );
+        }
+    }
+}
