@@ -65,7 +65,7 @@ impl BatchLearner for Linear {
         } else {
             (0.0, 0.0)
         };
-        let [length] = root([high], |length| {
+        let [length] = root([high], [high], |length| {
             let (slope, curve) = line(length[0]);
             ([length[0] + c * slope], [1.0 + c * curve])
         });

@@ -13,7 +13,8 @@ use super::{HeavyWeight, Learner, Report, Update};
 pub(crate) trait BatchLearner: Learner {
     /// Whether it would refuse to learn from the record.
     fn refuses(&self, x: &Row<'_>, y: Label, weight: f64) -> bool;
-    /// Learns from the rows, all of which it would not refuse, in one step.
+    /// Learns from the rows, all of which it would not refuse, in one step. Where that step would
+    /// not be finite no weight changes (statistics of the features may).
     fn learn_batch(&mut self, rows: &HeldRows, s: &mut Scratch) -> Update;
 }
 

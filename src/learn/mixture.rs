@@ -41,7 +41,7 @@ impl<const L: usize> Mixture<L> {
     }
 
     /// The mean of the lanes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mix(&self, x: &Lanes<L>) -> f64 {
         let mut mean = self.weights[0] * x[0];
         for k in 1..L {
@@ -56,7 +56,7 @@ impl<const L: usize> Mixture<L> {
     }
 
     /// Takes in how likely each lane thought what came true (up to a common factor), and its loss.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn observe(&mut self, likelihood: &Lanes<L>, losses: &Lanes<L>) {
         let mut w: Lanes<L> = std::array::from_fn(|k| self.weights[k] * likelihood[k]);
         let total = sum(&w);

@@ -7,6 +7,10 @@
     clippy::needless_range_loop,
     reason = "lanes are walked by number through several arrays at once"
 )]
+#![allow(
+    clippy::inline_always,
+    reason = "lanes only become vector instructions inside the loop that uses them"
+)]
 
 mod batch;
 mod classes;

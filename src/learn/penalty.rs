@@ -35,7 +35,7 @@ impl Penalty {
     }
 
     /// Whether there is any penalty.
-    #[inline]
+    #[inline(always)]
     pub(super) fn active(&self) -> bool {
         !self.hashed.is_empty()
     }

@@ -12,7 +12,7 @@ use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Wri
 
 use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED};
 use super::heavy::Heaviest;
-use super::lanes::{Lanes, exp, map, one_minus_exp, root, sigmoid};
+use super::lanes::{Lanes, exp, ln, map, one_minus_exp, root, sigmoid};
 use super::minibatch::BatchLearner;
 use super::mixture::{Mixture, RATES};
 use super::scale::Scaler;
@@ -93,7 +93,7 @@ impl Race {
     }
 
     /// The lanes' scores: dense columns first, then the hashed part, then the bias.
-    #[inline]
+    #[inline(always)]
     fn scores(&self, x: &Row<'_>, scaled: &[f64]) -> Lanes<4> {
         let mut p = [0.0; 4];
         for (cell, x) in self.dense.iter().zip(scaled) {
@@ -116,7 +116,7 @@ impl Race {
     }
 
     /// What the lanes predict: clamped probabilities, or scores inside the range of the labels.
-    #[inline]
+    #[inline(always)]
     fn lanes(&self, scores: &Lanes<4>) -> Lanes<4> {
         if self.regression() {
             let t = &self.target;
@@ -128,7 +128,7 @@ impl Race {
     }
 
     /// Judges the lanes: mixing weights, their losses, the variance. `y` is a score or 0/1.
-    #[inline]
+    #[inline(always)]
     pub(super) fn judge(&mut self, lanes: &Lanes<4>, y: f64, weight: f64) {
         if self.regression() {
             let squares = map::<4>(|k| (lanes[k] - y) * (lanes[k] - y));
@@ -144,7 +144,8 @@ impl Race {
             self.variance += a * (residual * residual - self.variance);
         } else {
             let likelihood = map::<4>(|k| if y > 0.5 { lanes[k] } else { 1.0 - lanes[k] });
-            let losses = map::<4>(|k| -crate::math::ln(likelihood[k]));
+            let losses = ln(likelihood);
+            let losses = map::<4>(|k| -losses[k]);
             let powered = if weight == 1.0 {
                 likelihood
             } else {
@@ -155,7 +156,7 @@ impl Race {
     }
 
     /// The derivative of each lane's loss in its score; 0 where it is too small to be used.
-    #[inline]
+    #[inline(always)]
     pub(super) fn gradients(&self, scores: &Lanes<4>, lanes: &Lanes<4>, y: f64) -> Lanes<4> {
         let g: Lanes<4> = if self.regression() {
             map(|k| 2.0 * (lanes[k] - y))
@@ -271,7 +272,7 @@ impl Race {
     }
 
     /// How far each lane goes, as the change of its score over `kappa`: the implicit step.
-    #[inline]
+    #[inline(always)]
     fn move_by(&self, scores: &Lanes<4>, g: &Lanes<4>, kappa: &Lanes<4>, weight: f64) -> Lanes<4> {
         if self.regression() {
             let rates = self.rates();
@@ -282,7 +283,9 @@ impl Race {
         let c = map::<4>(|k| weight * RATES[k] * kappa[k]);
         let margin = map::<4>(|k| if g[k] < 0.0 { scores[k] } else { -scores[k] });
         let high = map::<4>(|k| c[k] * g[k].abs());
-        let s = root(high, |s| {
+        // One Newton step from 0.
+        let guess = map::<4>(|k| high[k] / (1.0 + high[k] * (1.0 - g[k].abs())));
+        let s = root(high, guess, |s| {
             let p = sigmoid(map::<4>(|k| -(margin[k] + s[k])));
             (
                 map(|k| s[k] - c[k] * p[k]),
@@ -347,7 +350,7 @@ impl Race {
 
 impl Cell {
     /// Takes the squared gradient in; `room` gets x times the coordinate's rate. Returns x²/s².
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, x: f64, squared: &Lanes<4>, room: &mut Lanes<4>) -> f64 {
         self.widen(x.abs());
         for k in 0..4 {
@@ -357,7 +360,7 @@ impl Cell {
         (x / self.s) * (x / self.s)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn widen(&mut self, size: f64) {
         if size > self.s {
             let shrink = self.s / size;
@@ -370,7 +373,7 @@ impl Cell {
 }
 
 /// As [`Cell::widen`], for a row of the hashed part; returns the scale.
-#[inline]
+#[inline(always)]
 pub(super) fn widen(row: &mut [f32; ROW], norm: &mut Lanes<4>, size: f32) -> f32 {
     let scale = row[SCALE];
     if size > scale {

@@ -132,7 +132,7 @@ impl Race {
             }
         });
         let high = map::<4>(|k| if start[k] < 0.0 { rates[k] } else { 0.0 });
-        root(high, |length| {
+        root(high, high, |length| {
             let (value, slope) = along(length);
             (
                 map(|k| length[k] + c[k] * value[k]),

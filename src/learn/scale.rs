@@ -101,32 +101,57 @@ impl Scaler {
             self.low.resize(width, f64::INFINITY);
             self.high.resize(width, f64::NEG_INFINITY);
         }
-        let (count, mean) = (&mut self.count[..width], &mut self.mean[..width]);
-        let (squares, inverse) = (&mut self.squares[..width], &mut self.inverse[..width]);
-        let (low, high) = (&mut self.low[..width], &mut self.high[..width]);
-        for j in 0..width {
-            let seen = dense[j].abs() <= SANE;
-            let far = if count[j] >= SETTLED && inverse[j] > 0.0 {
-                FAR / inverse[j]
-            } else {
-                f64::INFINITY
-            };
-            // While the deviation is at its floor every change is far: let it in whole.
-            let far = if squares[j] > 0.0 { far } else { f64::INFINITY };
-            let x = dense[j].max(mean[j] - far).min(mean[j] + far);
-            let n = count[j] + 1.0;
-            let delta = x - mean[j];
-            let new_mean = mean[j] + delta / n;
-            let new_squares = squares[j] + delta * (x - new_mean);
-            let (new_low, new_high) = (low[j].min(x), high[j].max(x));
-            let new_inverse = inverse_deviation(n, new_squares, new_low, new_high);
-            count[j] = if seen { n } else { count[j] };
-            mean[j] = if seen { new_mean } else { mean[j] };
-            squares[j] = if seen { new_squares } else { squares[j] };
-            low[j] = if seen { new_low } else { low[j] };
-            high[j] = if seen { new_high } else { high[j] };
-            inverse[j] = if seen { new_inverse } else { inverse[j] };
+        if self.any_far(dense) {
+            for j in 0..width {
+                self.learn_column(j, self.tame(j, dense[j]));
+            }
+        } else {
+            for j in 0..width {
+                self.learn_column(j, dense[j]);
+            }
         }
+    }
+
+    /// Whether any number is so far out that it must be tamed.
+    fn any_far(&self, dense: &[f64]) -> bool {
+        let columns = self.mean.iter().zip(&self.inverse);
+        let columns = dense.iter().zip(columns);
+        columns.fold(false, |any, (x, (mean, inverse))| {
+            any | ((x - mean).abs() * inverse > FAR)
+        })
+    }
+
+    /// The number to remember in place of this one.
+    fn tame(&self, j: usize, x: f64) -> f64 {
+        // While the deviation is at its floor every change is far: let it in whole.
+        if self.count[j] < SETTLED || self.inverse[j] == 0.0 || self.squares[j] == 0.0 {
+            return x;
+        }
+        let far = FAR / self.inverse[j];
+        if x.abs() <= SANE {
+            x.clamp(self.mean[j] - far, self.mean[j] + far)
+        } else {
+            x
+        }
+    }
+
+    /// Takes a number in; one that is missing or absurd changes nothing.
+    #[inline(always)]
+    fn learn_column(&mut self, j: usize, x: f64) {
+        let seen = x.abs() <= SANE;
+        let n = self.count[j] + 1.0;
+        let delta = x - self.mean[j];
+        let mean = self.mean[j] + delta / n;
+        let squares = self.squares[j] + delta * (x - mean);
+        let low = if x < self.low[j] { x } else { self.low[j] };
+        let high = if x > self.high[j] { x } else { self.high[j] };
+        let inverse = inverse_deviation(n, squares, low, high);
+        self.count[j] = if seen { n } else { self.count[j] };
+        self.mean[j] = if seen { mean } else { self.mean[j] };
+        self.squares[j] = if seen { squares } else { self.squares[j] };
+        self.low[j] = if seen { low } else { self.low[j] };
+        self.high[j] = if seen { high } else { self.high[j] };
+        self.inverse[j] = if seen { inverse } else { self.inverse[j] };
     }
 
     pub(crate) fn save(&self, out: &mut Writer) {
@@ -174,10 +199,13 @@ impl Scaler {
 /// 1 / deviation, floored; 0 where there is nothing to divide by.
 #[inline]
 fn inverse_deviation(n: f64, squares: f64, low: f64, high: f64) -> f64 {
-    let floor = FLOOR * low.abs().max(high.abs());
-    let deviation = (squares / n).sqrt().max(floor);
-    if n >= 2.0 && deviation > 0.0 {
-        1.0 / deviation
+    let (low, high) = (low.abs(), high.abs());
+    let floor = FLOOR * if low > high { low } else { high };
+    let least = n * floor * floor;
+    let squares = if squares > least { squares } else { least };
+    let inverse = (n / squares).sqrt();
+    if n >= 2.0 && inverse < f64::INFINITY {
+        inverse
     } else {
         0.0
     }

@@ -386,3 +386,81 @@ impl BatchLearner for Sgd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Column, Scale};
+    use crate::learn::Optimizer;
+    use crate::math::Random;
+
+    #[test]
+    fn a_step_is_the_rate_times_the_finite_difference_of_the_loss() {
+        let mut random = Random::new(2);
+        for (task, loss, y) in [
+            (Task::Regression, Loss::Squared, Label::Number(1.5)),
+            (Task::Binary, Loss::Logistic, Label::Binary(true)),
+            (Task::Binary, Loss::Logistic, Label::Binary(false)),
+            (Task::Multiclass, Loss::Softmax, Label::Class(1)),
+        ] {
+            let config = LinearConfig {
+                optimizer: Optimizer::Sgd,
+                loss,
+                link: Link::Logistic,
+                learning_rate: 0.1,
+                power_t: 0.0,
+                initial_t: 1.0,
+                l2: 0.0,
+                l1: 0.0,
+                bias: true,
+            };
+            let context = LearnerContext {
+                task,
+                hash_bits: 4,
+                max_classes: 3,
+            };
+            let mut sgd = Sgd::new(config, &context);
+            let outputs = if task == Task::Multiclass { 3 } else { 1 };
+            sgd.sheet.grow(outputs, 3);
+            for strip in &mut sgd.sheet.dense {
+                for w in &mut strip.blocks {
+                    *w = random.normal();
+                }
+            }
+            let clip = f64::INFINITY;
+            let scale = Scale::None;
+            let x = Row {
+                dense: &[0.5, -2.0, 1.0],
+                columns: &[Column { scale, clip }; 3],
+                index: &[],
+                value: &[],
+            };
+            let mut s = Scratch::default();
+            let h = 1e-5;
+            let mut want = Vec::new();
+            for j in 0..3 {
+                for c in 0..outputs {
+                    let mut loss = |delta: f64| {
+                        sgd.sheet.dense[j].blocks[c] += delta;
+                        let p = sgd.predict_one(x, &mut s);
+                        sgd.loss(&p, y, &s)
+                    };
+                    let (up, down) = (loss(h), loss(-2.0 * h));
+                    loss(h);
+                    want.push(-0.1 * (up - down) / (2.0 * h));
+                }
+            }
+            let flat = |sgd: &Sgd| -> Vec<f64> {
+                let strips = sgd.sheet.dense.iter();
+                strips.flat_map(|s| s.blocks.clone()).collect()
+            };
+            let before = flat(&sgd);
+            sgd.predict_one(x, &mut s);
+            sgd.learn_one(x, y, 1.0, &mut s);
+            for ((after, before), want) in flat(&sgd).iter().zip(&before).zip(&want) {
+                // The least probability of the classes bends the loss by one part in 10,000.
+                assert!((after - before - want).abs() < 1e-3 * want.abs().max(0.01));
+            }
+        }
+    }
+}

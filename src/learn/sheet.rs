@@ -1,8 +1,8 @@
 //! Weights for several outputs (classes) that may come to be more: for each feature one scale, and
 //! a block of floats for each output.
 //!
-//! The hashed blocks lie in tables by capacity: output 0, output 1, outputs 2–3, 4–7, and so on, so
-//! that a new class never moves what is there, and outputs that come together lie together.
+//! A slot's blocks lie together. Room for outputs doubles; what was learned then moves to a new
+//! table.
 //!
 //! Invariant: the scale of a slot is above 0 exactly if the slot was learned from.
 
@@ -27,17 +27,9 @@ pub(super) struct Sheet {
     pub(super) dense: Vec<Strip>,
     pub(super) bias: Strip,
     pub(super) scales: Table,
-    tables: Vec<Table>,
-}
-
-/// First output of a table.
-fn first_of(table: usize) -> usize {
-    if table == 0 { 0 } else { 1 << (table - 1) }
-}
-
-/// Outputs of a table.
-fn size_of_table(table: usize) -> usize {
-    first_of(table).max(1)
+    table: Table,
+    /// Outputs that the table has room for.
+    capacity: usize,
 }
 
 impl Sheet {
@@ -50,7 +42,8 @@ impl Sheet {
             dense: Vec::new(),
             bias: Strip::default(),
             scales: Table::new(hash_bits, 1),
-            tables: Vec::new(),
+            table: Table::new(hash_bits, block),
+            capacity: 1,
         }
     }
 
@@ -76,46 +69,43 @@ impl Sheet {
             }
         }
         self.outputs = outputs;
-        while outputs > 0 && first_of(self.tables.len()) < outputs {
-            let width = size_of_table(self.tables.len()) * self.block;
-            self.tables.push(Table::new(self.bits, width));
+        if outputs > self.capacity {
+            self.capacity = outputs.next_power_of_two();
+            let mut table = Table::new(self.bits, self.block * self.capacity);
+            for (slot, _) in self.scales.used(0) {
+                let row = self.table.slice(slot);
+                table.slice_mut(slot)[..row.len()].copy_from_slice(row);
+            }
+            self.table = table;
         }
     }
 
     /// Gives the blocks of a slot, output by output.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hashed(&self, slot: u32, mut f: impl FnMut(usize, &[f32])) {
-        for (number, table) in self.tables.iter().enumerate() {
-            let first = first_of(number);
-            let blocks = table.slice(slot).chunks_exact(self.block);
-            for (output, block) in (first..self.outputs).zip(blocks) {
-                f(output, block);
-            }
+        let blocks = self.table.slice(slot).chunks_exact(self.block);
+        for (output, block) in (0..self.outputs).zip(blocks) {
+            f(output, block);
         }
     }
 
     /// Gives the blocks of a slot to be changed, output by output.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hashed_mut(&mut self, slot: u32, mut f: impl FnMut(usize, &mut [f32])) {
-        let (block, outputs) = (self.block, self.outputs);
-        for (number, table) in self.tables.iter_mut().enumerate() {
-            let first = first_of(number);
-            let blocks = table.slice_mut(slot).chunks_exact_mut(block);
-            for (output, block) in (first..outputs).zip(blocks) {
-                f(output, block);
-            }
+        let blocks = self.table.slice_mut(slot).chunks_exact_mut(self.block);
+        for (output, block) in (0..self.outputs).zip(blocks) {
+            f(output, block);
         }
     }
 
     /// One block of a slot.
     pub(super) fn hashed_one(&mut self, slot: u32, output: usize) -> &mut [f32] {
-        let number = (usize::BITS - output.leading_zeros()) as usize;
-        let at = (output - first_of(number)) * self.block;
-        &mut self.tables[number].slice_mut(slot)[at..at + self.block]
+        let at = output * self.block;
+        &mut self.table.slice_mut(slot)[at..at + self.block]
     }
 
     /// The scale of a slot, 0 for one never learned from.
-    #[inline]
+    #[inline(always)]
     pub(super) fn scale(&self, slot: u32) -> f32 {
         self.scales.row::<1>(slot)[0]
     }
@@ -129,14 +119,13 @@ impl Sheet {
         out.f64s("dense_scales", &scales);
         out.f64s("dense", &blocks);
         self.scales.save("hashed_scales", 0, out);
-        for (number, table) in self.tables.iter().enumerate() {
-            let rows: Vec<f32> = self
-                .scales
-                .used(0)
-                .flat_map(|(slot, _)| table.slice(slot).iter().copied())
-                .collect();
-            out.f32s(&format!("hashed_{number}"), &rows);
-        }
+        let width = self.outputs * self.block;
+        let rows: Vec<f32> = self
+            .scales
+            .used(0)
+            .flat_map(|(slot, _)| self.table.slice(slot)[..width].iter().copied())
+            .collect();
+        out.f32s("hashed", &rows);
     }
 
     pub(super) fn load(&mut self, max_outputs: usize, from: &Reader<'_>) -> Result<(), StateError> {
@@ -163,16 +152,12 @@ impl Sheet {
         }
         fresh.scales.load("hashed_scales", 0, from)?;
         let slots: Vec<u32> = fresh.scales.used(0).map(|(slot, _)| slot).collect();
-        for (number, table) in fresh.tables.iter_mut().enumerate() {
-            let width = size_of_table(number) * self.block;
-            let name = format!("hashed_{number}");
-            let rows = from.f32s_of(&name, slots.len() * width)?;
-            if rows.iter().any(|x| !x.is_finite()) {
-                return Err(from.invalid(&name, "not finite"));
-            }
-            for (slot, row) in slots.iter().zip(rows.chunks_exact(width)) {
-                table.slice_mut(*slot).copy_from_slice(row);
-            }
+        let rows = from.f32s_of("hashed", slots.len() * width)?;
+        if rows.iter().any(|x| !x.is_finite()) {
+            return Err(from.invalid("hashed", "not finite"));
+        }
+        for (slot, row) in slots.iter().zip(rows.chunks_exact(width.max(1))) {
+            fresh.table.slice_mut(*slot)[..width].copy_from_slice(row);
         }
         *self = fresh;
         Ok(())

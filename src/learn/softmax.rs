@@ -17,7 +17,7 @@ use crate::math;
 use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
 use super::classes;
 use super::heavy::Heaviest;
-use super::lanes::{Lanes, exp, map, root};
+use super::lanes::{Lanes, exp, ln, map, root};
 use super::minibatch::BatchLearner;
 use super::mixture::Mixture;
 use super::penalty::Penalty;
@@ -41,7 +41,7 @@ pub(super) struct Softmax<const L: usize> {
 }
 
 /// Copies lanes out of a block of 64-bit floats.
-#[inline]
+#[inline(always)]
 pub(super) fn lanes_of<const L: usize>(block: &[f64]) -> Lanes<L> {
     map(|k| block[k])
 }
@@ -161,7 +161,8 @@ impl<const L: usize> Softmax<L> {
         let share = lanes_of::<L>(&shares[class * L..]);
         let certain = 1.0 - self.classes() as f64 * least;
         let likelihood = map::<L>(|k| certain * share[k] + least);
-        let losses = map::<L>(|k| -math::ln(likelihood[k]));
+        let losses = ln(likelihood);
+        let losses = map::<L>(|k| -losses[k]);
         let powered = exp(map::<L>(|k| -(weight * losses[k]).min(50.0)));
         self.mixture.observe(&powered, &losses);
     }
@@ -412,7 +413,7 @@ pub(super) struct Line<'a, const L: usize> {
 
 impl<const L: usize> Line<'_, L> {
     /// Slope and curvature of the loss at a length.
-    fn at(&self, length: &Lanes<L>) -> (Lanes<L>, Lanes<L>) {
+    pub(super) fn at(&self, length: &Lanes<L>) -> (Lanes<L>, Lanes<L>) {
         let (mut slope, mut curve) = ([0.0; L], [0.0; L]);
         for (i, (class, h)) in self.classes.iter().zip(self.weights).enumerate() {
             let from = i * self.outputs;
@@ -445,11 +446,13 @@ impl<const L: usize> Line<'_, L> {
 
     /// The length at whose end the slope, over that at the start and times the rate, is the length.
     pub(super) fn length(&self, rates: &Lanes<L>) -> Lanes<L> {
-        let (start, _) = self.at(&[0.0; L]);
+        let (start, curve) = self.at(&[0.0; L]);
         let falls = |k: usize| start[k] < 0.0 && (rates[k] / start[k]).is_finite();
         let c = map::<L>(|k| if falls(k) { -rates[k] / start[k] } else { 0.0 });
         let high = map::<L>(|k| if falls(k) { rates[k] } else { 0.0 });
-        root(high, |length| {
+        // One Newton step from 0, at which the function is −rate.
+        let guess = map::<L>(|k| high[k] / (1.0 + c[k] * curve[k]));
+        root(high, guess, |length| {
             let (slope, curve) = self.at(length);
             (
                 map(|k| length[k] + c[k] * slope[k]),

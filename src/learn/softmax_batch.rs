@@ -123,3 +123,42 @@ impl<const L: usize> Store<L> for Softmax<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::{self, Random};
+
+    #[test]
+    fn slope_and_curvature_along_a_line_are_finite_differences() {
+        let mut random = Random::new(4);
+        let mut draw = |n: usize| -> Vec<Lanes<1>> { (0..n).map(|_| [random.normal()]).collect() };
+        let (scores, kappa) = (draw(6), draw(6));
+        let line = Line {
+            outputs: 3,
+            scores: &scores,
+            kappa: &kappa,
+            classes: &[2, 0],
+            weights: &[1.0, 2.5],
+        };
+        let loss = |length: f64| {
+            let mut sum = 0.0;
+            for (i, class) in line.classes.iter().enumerate() {
+                let z: Vec<f64> = (3 * i..3 * i + 3)
+                    .map(|c| scores[c][0] + length * kappa[c][0])
+                    .collect();
+                let total: f64 = z.iter().map(|z| math::exp(*z)).sum();
+                sum += line.weights[i] * (math::ln(total) - z[*class]);
+            }
+            sum
+        };
+        for at in [0.0, 0.7, 3.0] {
+            let h = 1e-4;
+            let ([slope], [curve]) = line.at(&[at]);
+            let first = (loss(at + h) - loss(at - h)) / (2.0 * h);
+            let second = (loss(at + h) - 2.0 * loss(at) + loss(at - h)) / (h * h);
+            assert!((slope - first).abs() < 1e-6, "{slope} {first}");
+            assert!((curve - second).abs() < 1e-5, "{curve} {second}");
+        }
+    }
+}

@@ -37,13 +37,13 @@ impl Table {
         (4 * width as u64) << bits
     }
 
-    #[inline]
+    #[inline(always)]
     fn start(&self, slot: u32) -> usize {
         self.offset + (slot & self.mask) as usize * self.width
     }
 
     /// The first `WIDTH` floats of a slot's row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn row<const WIDTH: usize>(&self, slot: u32) -> &[f32; WIDTH] {
         debug_assert!(WIDTH <= self.width);
         self.data[self.start(slot)..]
@@ -52,7 +52,7 @@ impl Table {
     }
 
     /// The first `WIDTH` floats of a slot's row, to be changed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn row_mut<const WIDTH: usize>(&mut self, slot: u32) -> &mut [f32; WIDTH] {
         debug_assert!(WIDTH <= self.width);
         let start = self.start(slot);
@@ -62,14 +62,14 @@ impl Table {
     }
 
     /// A slot's whole row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slice(&self, slot: u32) -> &[f32] {
         let start = self.start(slot);
         &self.data[start..start + self.width]
     }
 
     /// A slot's whole row, to be changed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slice_mut(&mut self, slot: u32) -> &mut [f32] {
         let start = self.start(slot);
         &mut self.data[start..start + self.width]
