@@ -2,6 +2,7 @@
 //! by operation as in its `gd.cc`, so that the same lines give the same predictions.
 //!
 //! A weight is `[w, G, N, r]`: the weight, Σ g²x², the largest |x|, and the rate of the last step.
+//! `initial_t` counts as so many records before the first, of norm 1 and squared gradient 1.
 //!
 //! Invariant: every number of the model is finite; a record is checked before anything is changed.
 
@@ -178,7 +179,11 @@ impl Linear {
 
     /// A weight's rate: 1/(√G·N), or G^−p·N^(2p−2).
     pub(super) fn rate(&self, total: f32, scale: f32) -> f32 {
-        rate(self.config.power_t, total, scale)
+        rate(
+            self.config.power_t,
+            total + self.config.initial_t as f32,
+            scale,
+        )
     }
 
     /// Notes what the penalties took during a step of this length, in units of the gradient.
@@ -222,7 +227,7 @@ impl Linear {
         if loss::value(config.loss, p, y) <= 0.0 || squared == 0.0 {
             return 0.0;
         }
-        let power = config.power_t;
+        let (power, start) = (config.power_t, config.initial_t as f32);
         let (mut kappa, mut normalizer, mut spread) = (0.0, 0.0, 0.0);
         let mut gather = |w: &mut Weight, x: f32, norm: Option<&mut f64>| {
             if x.abs() < SMALLEST {
@@ -234,7 +239,7 @@ impl Linear {
             if let (Some(norm), Some(old)) = (norm, shrunk) {
                 *norm += f64::from(w[W] - old) * f64::from(w[W] + old);
             }
-            w[R] = rate(power, w[G], w[N]);
+            w[R] = rate(power, start + w[G], w[N]);
             kappa += f64::from(square * w[R]);
             spread += f64::from(x * w[R]) * f64::from(x * w[R]);
             normalizer += f64::from(square / (w[N] * w[N]));

@@ -57,19 +57,49 @@ fn close(got: f64, want: f64, tolerance: f64, place: &str) {
 
 #[test]
 fn normalized_adaptive_predicts_what_vowpal_wabbit_predicts() {
-    for (task, loss, text) in [
+    let LearnerConfig::Linear(squared) = adaptive(Loss::Squared) else {
+        return;
+    };
+    let logistic = LinearConfig {
+        loss: Loss::Logistic,
+        ..squared.clone()
+    };
+    let penalized = LinearConfig {
+        l1: 1e-3,
+        l2: 1e-3,
+        bias: false,
+        ..logistic.clone()
+    };
+    let power = LinearConfig {
+        power_t: 0.4,
+        learning_rate: 0.3,
+        initial_t: 1.0,
+        ..squared.clone()
+    };
+    for (config, task, text) in [
         (
+            squared,
             Task::Regression,
-            Loss::Squared,
             include_str!("../../tests/reference/normalized_adaptive_squared.csv"),
         ),
         (
+            logistic,
             Task::Binary,
-            Loss::Logistic,
             include_str!("../../tests/reference/normalized_adaptive_logistic.csv"),
         ),
+        (
+            penalized,
+            Task::Binary,
+            include_str!("../../tests/reference/normalized_adaptive_penalized.csv"),
+        ),
+        (
+            power,
+            Task::Regression,
+            include_str!("../../tests/reference/normalized_adaptive_power.csv"),
+        ),
     ] {
-        let mut learner = learner(&adaptive(loss), task);
+        let name = format!("{config:?}");
+        let mut learner = learner(&LearnerConfig::Linear(config), task);
         let mut s = Scratch::default();
         for (i, f) in lines(text).enumerate() {
             let (index, value) = sparse(&f[3..]);
@@ -89,7 +119,7 @@ fn normalized_adaptive_predicts_what_vowpal_wabbit_predicts() {
                 p.value,
                 number(f[2]),
                 1e-4,
-                &format!("{task:?} line {}", i + 1),
+                &format!("{name} line {}", i + 1),
             );
             learner.learn_one(x, y, number(f[1]), &mut s);
         }

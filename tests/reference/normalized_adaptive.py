@@ -3,7 +3,7 @@
     pip install vowpalwabbit==9.11.*
     python normalized_adaptive.py
 
-Writes normalized_adaptive_{squared,logistic}.csv beside itself: label, weight, VW's prediction, then
+Writes normalized_adaptive_{squared,logistic,penalized,power}.csv beside itself: label, weight, VW's prediction, then
 slot:value features. Feature names are numbers, which VW takes as slots as they are (without a
 namespace); the constant's own slot is left out.
 """
@@ -30,7 +30,7 @@ def stream(kind, n=400):
         yield y, rng.choice([1, 1, 1, 2.5, 0.5]), x
 
 
-def main(kind):
+def main(name, kind, options):
     records = list(stream(kind))
     with tempfile.TemporaryDirectory() as tmp:
         data, out = f"{tmp}/data", f"{tmp}/out"
@@ -38,13 +38,15 @@ def main(kind):
             for y, h, x in records:
                 f.write(f"{y} {h} | " + " ".join(f"{j}:{v}" for j, v in x) + "\n")
         command = [sys.executable, "-m", "vowpalwabbit", "-d", data, "-p", out, "--quiet"]
-        command += ["--loss_function", kind]
+        command += ["--loss_function", kind, *options]
         subprocess.run(command, check=True)
         predictions = [line.split()[0] for line in open(out)]
-    with open(f"{HERE}/normalized_adaptive_{kind}.csv", "w") as f:
+    with open(f"{HERE}/normalized_adaptive_{name}.csv", "w") as f:
         for (y, h, x), p in zip(records, predictions, strict=True):
             f.write(f"{y},{h},{p}," + ",".join(f"{j}:{v}" for j, v in x) + "\n")
 
 
-for kind in ("squared", "logistic"):
-    main(kind)
+main("squared", "squared", [])
+main("logistic", "logistic", [])
+main("penalized", "logistic", ["--noconstant", "--l1", "1e-3", "--l2", "1e-3"])
+main("power", "squared", ["--power_t", "0.4", "-l", "0.3", "--initial_t", "1"])
