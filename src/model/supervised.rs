@@ -116,6 +116,8 @@ impl Supervised {
             Read::Label(label) => Some(label),
             Read::Missing | Read::Unreadable => None,
         };
+        // Some learners say it within the range of labels seen, this one's included.
+        let prediction = label.map_or(prediction, |y| learner.labelled(prediction, y, scratch));
         let loss = label.map(|y| learner.loss(&prediction, y, scratch));
         if out.wants(*index).contains(EventKind::Prediction) {
             let said = Said {
