@@ -28,6 +28,8 @@ pub(crate) struct Publisher {
     sinks: Vec<Arc<SinkStats>>,
     counted: Vec<LineCounts>,
     suppressed: Vec<u64>,
+    /// Models whose detector the log has told of.
+    told: Vec<bool>,
     refusals: Vec<RateLimit>,
     names: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl Publisher {
             metrics,
             counted: vec![LineCounts::default(); sources.len()],
             suppressed: vec![0; config.models.len()],
+            told: vec![false; config.models.len()],
             refusals: config
                 .sources
                 .iter()
@@ -137,6 +140,12 @@ impl Publisher {
                     .suppressed
                     .inc_by(anomaly.suppressed - self.suppressed[i]);
                 self.suppressed[i] = anomaly.suppressed;
+                if let Some(detector) = anomaly.detector
+                    && !std::mem::replace(&mut self.told[i], true)
+                {
+                    let model = &model.config().name;
+                    tracing::info!(%model, detector, "this model's detector is decided");
+                }
             }
         }
     }

@@ -50,6 +50,8 @@ pub struct AnomalyReport {
     pub level: f64,
     /// Alerts held back since the first run.
     pub suppressed: u64,
+    /// The detector of the key that came first, once it is decided.
+    pub detector: Option<&'static str>,
 }
 
 impl Model {
@@ -80,6 +82,7 @@ impl Model {
                     alerts_last_day: a.alerter.alerts_last_day(),
                     level: a.alerter.level(),
                     suppressed: a.alerter.suppressed_total(),
+                    detector: a.monitors.values().next().and_then(|(_, m)| m.chosen()),
                 });
                 (
                     a.monitors.len(),
