@@ -14,7 +14,7 @@
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Writer};
 use crate::math;
 
-use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
+use super::batch::{Batch, SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
 use super::classes;
 use super::heavy::Heaviest;
 use super::lanes::{Lanes, exp, ln, map, root};
@@ -38,6 +38,8 @@ pub(super) struct Softmax<const L: usize> {
     records: f64,
     pub(super) mixture: Mixture<L>,
     pub(super) penalty: Penalty,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<L>,
 }
 
 /// Copies lanes out of a block of 64-bit floats.
@@ -66,6 +68,7 @@ impl<const L: usize> Softmax<L> {
             records: 0.0,
             mixture: Mixture::new(rates),
             penalty,
+            batch: Batch::default(),
         }
     }
 
