@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::names::NameTable;
+use super::names::{NameTable, same};
 use crate::base::{FieldSink, RejectReason};
 
 /// What a record may hold.
@@ -98,6 +98,8 @@ struct Known {
     index: u32,
     /// The id that followed it when it was last seen, the best guess for the next time.
     follower: u32,
+    /// It stands in a line of JSON as it is, without escapes.
+    plain: bool,
 }
 
 /// The fields of one line of one source. Implements [`FieldSink`].
@@ -114,6 +116,8 @@ pub struct Record {
     current: u64,
     /// Id of the field told last.
     last: u32,
+    /// The name of the next field has been compared already: it is the guess.
+    foreseen: bool,
     fields: Vec<Field>,
     text: String,
     literals: Vec<u8>,
@@ -136,6 +140,7 @@ impl Record {
             first: NO_ID,
             current: 1,
             last: NO_ID,
+            foreseen: false,
             fields: Vec::new(),
             text: String::new(),
             literals: Vec::new(),
@@ -149,6 +154,7 @@ impl Record {
     pub fn begin(&mut self) {
         self.current += 1;
         self.last = NO_ID;
+        self.foreseen = false;
         self.fields.clear();
         self.text.clear();
         self.literals.clear();
@@ -259,27 +265,24 @@ impl Record {
             .map(|loose| loose.field as usize)
     }
 
+    /// The number of the field at an index, with the name's id ([`NO_ID`] for none); `None` for
+    /// other values.
+    #[inline]
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (u32, Option<f64>)> {
+        self.fields.iter().map(|field| match field.stored {
+            Stored::Number(value) => (field.id, Some(value)),
+            _ => (field.id, None),
+        })
+    }
+
     /// The index for the field of this name, a new one or, where the last of several counts, that
     /// of the earlier one.
     fn place(&mut self, name: &[u8]) -> Result<usize, RejectReason> {
-        let guess = match self.known.get(self.last as usize) {
-            Some(known) => known.follower,
-            None => self.first,
-        };
-        let id = if guess != NO_ID && self.table.name(guess) == name {
+        let guess = self.guess();
+        let foreseen = std::mem::take(&mut self.foreseen);
+        let id = if foreseen || (guess != NO_ID && same(self.table.name(guess), name)) {
             guess
-        } else if let Some(id) = self.table.find_or_insert(name) {
-            if id as usize == self.known.len() {
-                self.known.push(Known {
-                    record: 0,
-                    index: 0,
-                    follower: NO_ID,
-                });
-            }
-            match self.known.get_mut(self.last as usize) {
-                Some(known) => known.follower = id,
-                None => self.first = id,
-            }
+        } else if let Some(id) = self.find_or_insert(name) {
             id
         } else {
             return self.place_loose(name);
@@ -296,6 +299,36 @@ impl Record {
         known.record = self.current;
         known.index = self.fields.len() as u32;
         Ok(self.push(id))
+    }
+
+    /// The id that most likely comes next.
+    #[inline]
+    fn guess(&self) -> u32 {
+        match self.known.get(self.last as usize) {
+            Some(known) => known.follower,
+            None => self.first,
+        }
+    }
+
+    /// The id of a name that was not guessed; the next guess at this place is this one.
+    #[inline(never)]
+    fn find_or_insert(&mut self, name: &[u8]) -> Option<u32> {
+        let id = self.table.find_or_insert(name)?;
+        if id as usize == self.known.len() {
+            self.known.push(Known {
+                record: 0,
+                index: 0,
+                follower: NO_ID,
+                plain: name
+                    .iter()
+                    .all(|b| *b >= b' ' && !matches!(b, b'"' | b'\\')),
+            });
+        }
+        match self.known.get_mut(self.last as usize) {
+            Some(known) => known.follower = id,
+            None => self.first = id,
+        }
+        Some(id)
     }
 
     fn place_loose(&mut self, name: &[u8]) -> Result<usize, RejectReason> {
@@ -353,6 +386,18 @@ impl Record {
 }
 
 impl FieldSink for Record {
+    #[inline]
+    fn expected(&mut self, rest: &[u8]) -> Option<usize> {
+        let guess = self.guess();
+        if !self.known.get(guess as usize)?.plain {
+            return None;
+        }
+        let name = self.table.name(guess);
+        let begins = rest.get(name.len()) == Some(&b'"') && same(name, &rest[..name.len()]);
+        self.foreseen = begins;
+        begins.then_some(name.len())
+    }
+
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason> {
         let start = self.literals.len() as u32;
         self.literals.extend_from_slice(literal);
