@@ -332,5 +332,8 @@ fn set(dense: &mut Vec<f64>, column: u32, x: f64) {
 
 /// Appends a name or a literal; both are UTF-8 wherever they come from a decoder.
 fn append(out: &mut String, bytes: &[u8]) {
-    out.push_str(&String::from_utf8_lossy(bytes));
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+    }
 }

@@ -275,9 +275,15 @@ impl Record {
         })
     }
 
-    /// The index for the field of this name, a new one or, where the last of several counts, that
-    /// of the earlier one.
-    fn place(&mut self, name: &[u8]) -> Result<usize, RejectReason> {
+    /// Keeps the field of this name: as a new one or, where the last of several counts, in place
+    /// of the earlier one. The value lies at `start..end` of the buffer of its kind.
+    #[inline]
+    fn put(
+        &mut self,
+        name: &[u8],
+        stored: Stored,
+        (start, end): (usize, usize),
+    ) -> Result<(), RejectReason> {
         let guess = self.guess();
         let foreseen = std::mem::take(&mut self.foreseen);
         let id = if foreseen || (guess != NO_ID && same(self.table.name(guess), name)) {
@@ -285,20 +291,75 @@ impl Record {
         } else if let Some(id) = self.find_or_insert(name) {
             id
         } else {
-            return self.place_loose(name);
+            NO_ID
         };
-        self.last = id;
-        let known = &mut self.known[id as usize];
-        if known.record == self.current {
-            let index = known.index as usize;
-            return self.place_again(index, name);
+        let field = Field {
+            id,
+            loose: 0,
+            start: start as u32,
+            end: end as u32,
+            stored,
+        };
+        let index = self.fields.len();
+        match self.known.get_mut(id as usize) {
+            Some(known) if known.record != self.current && index < self.limits.max_fields => {
+                known.record = self.current;
+                known.index = index as u32;
+                self.last = id;
+                self.fields.push(field);
+                Ok(())
+            }
+            _ => self.put_otherwise(name, field),
+        }
+    }
+
+    /// Keeps a field that has no id, or is one too many, or has a name that occurred before.
+    #[cold]
+    #[inline(never)]
+    fn put_otherwise(&mut self, name: &[u8], mut field: Field) -> Result<(), RejectReason> {
+        let earlier = if let Some(known) = self.known.get(field.id as usize) {
+            self.last = field.id;
+            (known.record == self.current).then_some(known.index as usize)
+        } else {
+            self.loose_index(name, self.table.hash(name))
+        };
+        if let Some(index) = earlier {
+            self.give_way(index, name)?;
+            let earlier = &mut self.fields[index];
+            field.loose = earlier.loose;
+            *earlier = field;
+            return Ok(());
         }
         if self.fields.len() >= self.limits.max_fields {
             return Err(RejectReason::Fields);
         }
-        known.record = self.current;
-        known.index = self.fields.len() as u32;
-        Ok(self.push(id))
+        field.loose = self.loose.len() as u32;
+        let start = self.loose_bytes.len() as u32;
+        self.loose_bytes.extend_from_slice(name);
+        self.loose.push(LooseName {
+            hash: self.table.hash(name),
+            field: self.fields.len() as u32,
+            start,
+            end: self.loose_bytes.len() as u32,
+        });
+        self.fields.push(field);
+        Ok(())
+    }
+
+    /// A name occurs again: refused, or the earlier value gives way with all that was in it.
+    fn give_way(&mut self, index: usize, name: &[u8]) -> Result<(), RejectReason> {
+        if !self.limits.duplicates_last {
+            return Err(RejectReason::DupKey);
+        }
+        if let Stored::Other = self.fields[index].stored {
+            for i in 0..self.fields.len() {
+                let inside = self.name(i).strip_prefix(name);
+                if inside.is_some_and(|rest| rest.first() == Some(&b'.')) {
+                    self.fields[i].stored = Stored::Null;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The id that most likely comes next.
@@ -330,59 +391,6 @@ impl Record {
         }
         Some(id)
     }
-
-    fn place_loose(&mut self, name: &[u8]) -> Result<usize, RejectReason> {
-        let hash = self.table.hash(name);
-        if let Some(index) = self.loose_index(name, hash) {
-            return self.place_again(index, name);
-        }
-        if self.fields.len() >= self.limits.max_fields {
-            return Err(RejectReason::Fields);
-        }
-        let start = self.loose_bytes.len() as u32;
-        self.loose_bytes.extend_from_slice(name);
-        self.loose.push(LooseName {
-            hash,
-            field: self.fields.len() as u32,
-            start,
-            end: self.loose_bytes.len() as u32,
-        });
-        Ok(self.push(NO_ID))
-    }
-
-    fn push(&mut self, id: u32) -> usize {
-        self.fields.push(Field {
-            id,
-            loose: self.loose.len().saturating_sub(1) as u32,
-            start: 0,
-            end: 0,
-            stored: Stored::Null,
-        });
-        self.fields.len() - 1
-    }
-
-    /// A name occurs again: refused, or the earlier value gives way with all that was in it.
-    fn place_again(&mut self, index: usize, name: &[u8]) -> Result<usize, RejectReason> {
-        if !self.limits.duplicates_last {
-            return Err(RejectReason::DupKey);
-        }
-        if let Stored::Other = self.fields[index].stored {
-            for i in 0..self.fields.len() {
-                let inside = self.name(i).strip_prefix(name);
-                if inside.is_some_and(|rest| rest.first() == Some(&b'.')) {
-                    self.fields[i].stored = Stored::Null;
-                }
-            }
-        }
-        Ok(index)
-    }
-
-    fn put(&mut self, name: &[u8], stored: Stored) -> Result<&mut Field, RejectReason> {
-        let index = self.place(name)?;
-        let field = &mut self.fields[index];
-        field.stored = stored;
-        Ok(field)
-    }
 }
 
 impl FieldSink for Record {
@@ -398,43 +406,39 @@ impl FieldSink for Record {
         begins.then_some(name.len())
     }
 
+    #[inline]
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason> {
-        let start = self.literals.len() as u32;
+        let start = self.literals.len();
         self.literals.extend_from_slice(literal);
-        let end = self.literals.len() as u32;
+        let end = self.literals.len();
         // Adding zero turns -0.0 into 0.0 and changes nothing else.
-        let field = self.put(name, Stored::Number(value + 0.0))?;
-        (field.start, field.end) = (start, end);
-        Ok(())
+        self.put(name, Stored::Number(value + 0.0), (start, end))
     }
 
     fn boolean(&mut self, name: &[u8], value: bool) -> Result<(), RejectReason> {
-        self.put(name, Stored::Boolean(value)).map(|_| ())
+        self.put(name, Stored::Boolean(value), (0, 0))
     }
 
+    #[inline]
     fn text(&mut self, name: &[u8], value: &str) -> Result<(), RejectReason> {
-        let start = self.text.len() as u32;
+        let start = self.text.len();
         self.text.push_str(value);
-        let end = self.text.len() as u32;
-        let field = self.put(name, Stored::Text)?;
-        (field.start, field.end) = (start, end);
-        Ok(())
+        let end = self.text.len();
+        self.put(name, Stored::Text, (start, end))
     }
 
     fn null(&mut self, name: &[u8]) -> Result<(), RejectReason> {
-        self.put(name, Stored::Null).map(|_| ())
+        self.put(name, Stored::Null, (0, 0))
     }
 
     fn vector(&mut self, name: &[u8], values: &[f64]) -> Result<(), RejectReason> {
-        let start = self.vector.len() as u32;
+        let start = self.vector.len();
         self.vector.extend(values.iter().map(|x| x + 0.0));
-        let end = self.vector.len() as u32;
-        let field = self.put(name, Stored::Vector)?;
-        (field.start, field.end) = (start, end);
-        Ok(())
+        let end = self.vector.len();
+        self.put(name, Stored::Vector, (start, end))
     }
 
     fn other(&mut self, name: &[u8]) -> Result<(), RejectReason> {
-        self.put(name, Stored::Other).map(|_| ())
+        self.put(name, Stored::Other, (0, 0))
     }
 }
