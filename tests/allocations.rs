@@ -119,6 +119,15 @@ fn no_record_of_any_format_or_learner_allocates() {
             "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }",
             "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"vw\" }",
             "task = \"binary\"\nlabel = \"y\"\nkey = [\"host\"]\nmax_keys = 100",
+            "task = \"binary\"\nlabel = \"y\"\nupdate = { mode = \"minibatch\", records = 32 }",
+            "task = \"regression\"\nlabel = \"y\"\nupdate = { mode = \"minibatch\", records = 32 }",
+            "task = \"multiclass\"\nlabel = \"kind\"\nupdate = { mode = \"minibatch\", records = 32 }",
+            "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }\n\
+             update = { mode = \"minibatch\", records = 32 }",
+            "task = \"multiclass\"\nlabel = \"kind\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }\n\
+             update = { mode = \"minibatch\", records = 32 }",
+            "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"vw\" }\n\
+             update = { mode = \"minibatch\", records = 32 }",
             "task = \"anomaly\"\nfeatures = [\"x\", \"z\", \"deep.z\"]",
             "task = \"anomaly\"\nfeatures = [\"x\"]\nkey = [\"host\"]",
         ] {

@@ -98,6 +98,12 @@ pub struct Reject {
 /// Names of nested fields arrive dotted (`user.age`). A method that answers with an error ends
 /// the decoding of the line; the decoder adds the place.
 pub trait FieldSink {
+    /// If `rest`, in which a name begins whose end is the first quote, begins with the name that
+    /// the sink expects next: that name's length. The field told next is then of this name, and
+    /// whatever name is told with it is not looked at again. Only for speed: `None` is always right.
+    fn expected(&mut self, _rest: &[u8]) -> Option<usize> {
+        None
+    }
     /// A number: its value, and its literal as it stood in the line.
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason>;
     /// `true` or `false`.

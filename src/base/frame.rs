@@ -58,7 +58,43 @@ impl Cutter {
     }
 
     /// Adds bytes and appends every record that they complete to `bytes` and `lines`.
-    pub fn push(&mut self, input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+    pub fn push(&mut self, mut input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        // A record ends with a line: most of the input can be given out without a stay in the
+        // buffer, once the record that was held is whole.
+        while self.holds_partial() || self.at_beginning {
+            let Some(end) = memchr::memchr(b'\n', input) else {
+                break;
+            };
+            let (line, rest) = input.split_at(end + 1);
+            self.hold(line, bytes, lines);
+            input = rest;
+        }
+        if !self.holds_partial() && !self.at_beginning {
+            input = self.give_whole(input, bytes, lines);
+        }
+        if !input.is_empty() {
+            self.hold(input, bytes, lines);
+        }
+    }
+
+    /// Gives out the records that lie wholly in the input; returns what is left.
+    fn give_whole<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        bytes: &mut Vec<u8>,
+        lines: &mut Vec<LineSpan>,
+    ) -> &'a [u8] {
+        while let Some(end) = self.framer.record_end(input, 0)
+            && end <= self.limit + 2
+        {
+            push_record(&input[..end], self.limit, bytes, lines);
+            self.offset += end as u64;
+            input = &input[end..];
+        }
+        input
+    }
+
+    fn hold(&mut self, input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
         self.buffer.extend_from_slice(input);
         self.drain(bytes, lines);
         if self.start > 0 {
@@ -142,24 +178,29 @@ impl Cutter {
     /// Gives out `buffer[start..end]`, its line end removed.
     fn give(&mut self, end: usize, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
         let record = &self.buffer[self.start..end];
-        let mut length = record.len();
-        if record.last() == Some(&b'\n') {
-            length -= 1;
-            if length > 0 && record[length - 1] == b'\r' {
-                length -= 1;
-            }
-        }
-        let too_long = length > self.limit;
-        let kept = if too_long {
-            SHOWN_OF_TOO_LONG.min(self.limit)
-        } else {
-            length
-        };
-        push_line(&record[..kept], too_long, bytes, lines);
+        push_record(record, self.limit, bytes, lines);
         self.offset += record.len() as u64;
         self.start = end;
         self.scanned = 0;
     }
+}
+
+/// Appends a record, its line end removed; the beginning of one that is too long.
+fn push_record(record: &[u8], limit: usize, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+    let mut length = record.len();
+    if record.last() == Some(&b'\n') {
+        length -= 1;
+        if length > 0 && record[length - 1] == b'\r' {
+            length -= 1;
+        }
+    }
+    let too_long = length > limit;
+    let kept = if too_long {
+        SHOWN_OF_TOO_LONG.min(limit)
+    } else {
+        length
+    };
+    push_line(&record[..kept], too_long, bytes, lines);
 }
 
 fn push_line(line: &[u8], too_long: bool, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {

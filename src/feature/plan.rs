@@ -30,7 +30,7 @@ impl Plan {
     pub fn new(config: PlanConfig) -> Plan {
         let rules = Rules::new(&config);
         Plan {
-            slots: SlotNames::new(rules.seed),
+            slots: SlotNames::new(rules.seed, rules.mask),
             columns: Columns::new(),
             bindings: Vec::new(),
             rules,
@@ -97,7 +97,16 @@ impl Plan {
             row,
             grow,
         };
-        for index in 0..record.len() {
+        for (index, (id, number)) in record.numbers().enumerate() {
+            // Nearly all of most records: a number whose column is known.
+            if let Some(x) = number
+                && let Some(Place::Column(column)) =
+                    binding.actions.get(id as usize).map(|a| a.place)
+                && let Some(cell) = features.row.dense.get_mut(column as usize)
+            {
+                *cell = x;
+                continue;
+            }
             let name = record.name(index);
             let value = record.value(index);
             match record.id(index) {
@@ -121,7 +130,7 @@ impl Plan {
     /// # Errors
     /// State that no plan of this configuration writes; the plan is then as it was.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let mut slots = SlotNames::new(self.rules.seed);
+        let mut slots = SlotNames::new(self.rules.seed, self.rules.mask);
         slots.load(from, self.rules.mask)?;
         self.columns.load(from, &self.rules)?;
         self.slots = slots;
@@ -323,5 +332,8 @@ fn set(dense: &mut Vec<f64>, column: u32, x: f64) {
 
 /// Appends a name or a literal; both are UTF-8 wherever they come from a decoder.
 fn append(out: &mut String, bytes: &[u8]) {
-    out.push_str(&String::from_utf8_lossy(bytes));
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+    }
 }

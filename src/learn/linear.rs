@@ -9,7 +9,7 @@
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Writer};
 use crate::math;
 
-use super::batch::unusable;
+use super::batch::{Batch, unusable};
 use super::heavy::Heaviest;
 use super::loss;
 use super::minibatch::BatchLearner;
@@ -51,6 +51,8 @@ pub(super) struct Linear {
     /// Penalized weights are `truncate(w, gravity) · contraction`.
     gravity: f64,
     pub(super) contraction: f64,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<1>,
 }
 
 impl Linear {
@@ -73,6 +75,7 @@ impl Linear {
             high,
             gravity: 0.0,
             contraction: 1.0,
+            batch: Batch::default(),
             config,
         }
     }

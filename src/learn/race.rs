@@ -10,7 +10,7 @@
 
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Writer};
 
-use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED};
+use super::batch::{Batch, SMALLEST_DENSE, SMALLEST_HASHED};
 use super::heavy::Heaviest;
 use super::lanes::{Lanes, exp, ln, map, one_minus_exp, root, sigmoid};
 use super::minibatch::BatchLearner;
@@ -60,6 +60,8 @@ pub(super) struct Race {
     /// Variance of the mixture's residuals, in squared units of the weights.
     variance: f64,
     judged: f64,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<4>,
 }
 
 impl Race {
@@ -78,6 +80,7 @@ impl Race {
             target: Target::default(),
             variance: 1.0,
             judged: 0.0,
+            batch: Batch::default(),
         }
     }
 

@@ -14,7 +14,7 @@
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Writer};
 use crate::math;
 
-use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
+use super::batch::{Batch, SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
 use super::classes;
 use super::heavy::Heaviest;
 use super::lanes::{Lanes, exp, ln, map, root};
@@ -38,6 +38,24 @@ pub(super) struct Softmax<const L: usize> {
     records: f64,
     pub(super) mixture: Mixture<L>,
     pub(super) penalty: Penalty,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<L>,
+}
+
+/// The first lanes of a block of 32-bit floats: the weights.
+#[inline(always)]
+fn weights_of<const L: usize>(block: &[f32]) -> &[f32; L] {
+    block.first_chunk().expect("a block holds 2 L floats")
+}
+
+/// The weights of a block and its accumulators, to be changed.
+#[inline(always)]
+fn parts_of<const L: usize>(block: &mut [f32]) -> (&mut [f32; L], &mut [f32; L]) {
+    let (weights, rest) = block
+        .split_first_chunk_mut()
+        .expect("a block holds 2 L floats");
+    let totals = rest.first_chunk_mut().expect("a block holds 2 L floats");
+    (weights, totals)
 }
 
 /// Copies lanes out of a block of 64-bit floats.
@@ -66,6 +84,7 @@ impl<const L: usize> Softmax<L> {
             records: 0.0,
             mixture: Mixture::new(rates),
             penalty,
+            batch: Batch::default(),
         }
     }
 
@@ -97,19 +116,24 @@ impl<const L: usize> Softmax<L> {
                 }
             }
         }
+        self.sheet.fetch(x.index);
         for (slot, x) in x.index.iter().zip(x.value) {
-            self.sheet.hashed(*slot, |output, block| {
-                let score = &mut scores[output];
-                for lane in 0..L {
-                    let w = f64::from(block[lane]);
-                    let w = if penalized {
-                        self.penalty.hashed(*slot, w)
-                    } else {
-                        w
-                    };
-                    score[lane] += w * f64::from(*x);
-                }
-            });
+            let x = f64::from(*x);
+            if penalized {
+                self.sheet.hashed(*slot, |output, block| {
+                    let (score, w) = (&mut scores[output], weights_of::<L>(block));
+                    for lane in 0..L {
+                        score[lane] += self.penalty.hashed(*slot, f64::from(w[lane])) * x;
+                    }
+                });
+            } else {
+                self.sheet.hashed(*slot, |output, block| {
+                    let (score, w) = (&mut scores[output], weights_of::<L>(block));
+                    for lane in 0..L {
+                        score[lane] += f64::from(w[lane]) * x;
+                    }
+                });
+            }
         }
         let bias = self.sheet.bias.blocks.chunks_exact(2 * L);
         for (score, block) in scores.iter_mut().zip(bias) {
@@ -251,6 +275,7 @@ impl<const L: usize> Softmax<L> {
             touch_dense(blocks, *x, scale, weight, gradients, room);
             gather(*x, room, kappa);
         }
+        self.sheet.fetch_scales(x.index);
         for (slot, x) in x.index.iter().zip(x.value) {
             let room = rooms_left.next().unwrap_or_default();
             if x.abs() < SMALLEST_HASHED {
@@ -261,10 +286,11 @@ impl<const L: usize> Softmax<L> {
             normalizer += ratio * ratio;
             self.sheet.hashed_mut(*slot, |output, block| {
                 let (g, room) = (&gradients[output], &mut room[output]);
+                let (_, totals) = parts_of::<L>(block);
                 for k in 0..L {
                     let squared = (weight * g[k] * g[k]) as f32 * x * x;
-                    block[L + k] = (block[L + k] + squared).min(LARGEST_SQUARES);
-                    let rate = x / (block[L + k].max(SMALLEST_SQUARES).sqrt() * scale);
+                    totals[k] = (totals[k] + squared).min(LARGEST_SQUARES);
+                    let rate = x / (totals[k].max(SMALLEST_SQUARES).sqrt() * scale);
                     room[k] = f64::from(rate);
                 }
             });
@@ -334,10 +360,11 @@ impl<const L: usize> Softmax<L> {
             let room = rooms.next().unwrap_or_default();
             self.sheet.hashed_mut(*slot, |output, block| {
                 let delta = apply(room, output);
+                let (w, _) = parts_of::<L>(block);
                 for k in 0..L {
-                    let old = block[k];
-                    block[k] += delta[k] as f32;
-                    norm[k] += f64::from(block[k] - old) * f64::from(block[k] + old);
+                    let old = w[k];
+                    w[k] += delta[k] as f32;
+                    norm[k] += f64::from(w[k] - old) * f64::from(w[k] + old);
                 }
             });
         }

@@ -16,6 +16,7 @@ mod architecture;
 mod config;
 mod deploy;
 mod eval;
+mod expectation;
 mod nab;
 mod pipeline;
 mod recovery;
