@@ -26,6 +26,8 @@ pub struct Cutter {
     offset: u64,
     /// Bytes of the line being discarded that are gone already.
     held: u64,
+    /// NUL bytes skipped since last asked.
+    skipped: u64,
 }
 
 /// How many bytes of a line that is too long are kept to show in the error.
@@ -44,7 +46,14 @@ impl Cutter {
             at_beginning: offset == 0,
             offset,
             held: 0,
+            skipped: 0,
         }
+    }
+
+    /// How many NUL bytes at the beginning of lines were skipped since the last call. A writer
+    /// that keeps its offset over a truncation leaves such a hole, and so does a power cut.
+    pub fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Offset in the stream up to which lines have been given out.
@@ -84,7 +93,8 @@ impl Cutter {
         bytes: &mut Vec<u8>,
         lines: &mut Vec<LineSpan>,
     ) -> &'a [u8] {
-        while let Some(end) = self.framer.record_end(input, 0)
+        while input.first() != Some(&0)
+            && let Some(end) = self.framer.record_end(input, 0)
             && end <= self.limit + 2
         {
             push_record(&input[..end], self.limit, bytes, lines);
@@ -137,6 +147,14 @@ impl Cutter {
                     push_line(&beginning, true, bytes, lines);
                 }
                 self.offset += std::mem::take(&mut self.held);
+                continue;
+            }
+            if self.scanned == 0 && pending.first() == Some(&0) {
+                let hole = pending.iter().position(|&b| b != 0);
+                let hole = hole.unwrap_or(pending.len());
+                self.start += hole;
+                self.offset += hole as u64;
+                self.skipped += hole as u64;
                 continue;
             }
             match self.framer.record_end(pending, self.scanned) {
@@ -263,6 +281,18 @@ mod tests {
     }
 
     #[test]
+    fn holes_at_the_beginning_of_a_line_are_skipped_and_counted() {
+        let mut cutter = Cutter::new(Box::new(Newlines), 10, 0);
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        cutter.push(&[0; 500], &mut bytes, &mut lines);
+        assert!(!cutter.holds_partial());
+        assert_eq!((cutter.offset(), cutter.take_skipped()), (500, 500));
+        cutter.push(b"\0a\n\0\0b\0c\n", &mut bytes, &mut lines);
+        assert_eq!((cutter.offset(), cutter.take_skipped()), (509, 3));
+        assert_eq!(bytes, b"ab\0c");
+    }
+
+    #[test]
     fn the_offset_never_lies_within_a_line() {
         let mut cutter = Cutter::new(Box::new(Newlines), 10, 0);
         let (mut bytes, mut lines) = (Vec::new(), Vec::new());
@@ -275,7 +305,7 @@ mod tests {
     proptest! {
         #[test]
         fn lines_do_not_depend_on_how_the_bytes_arrive(
-            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(0), any::<u8>()], 0..400),
             sizes in proptest::collection::vec(1usize..50, 1..5),
         ) {
             prop_assert_eq!(cut(&input, &sizes, 20), cut(&input, &[100_000], 20));

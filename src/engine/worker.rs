@@ -56,6 +56,7 @@ impl Worker {
         mut asks: mpsc::Receiver<Ask>,
     ) -> bool {
         self.publisher.start_from(&self.pipeline);
+        self.publisher.publish(&mut self.pipeline);
         let mut next_publish = self.clock.now();
         let mut asks_open = true;
         loop {

@@ -3,8 +3,10 @@
 //! - `alerting`: monitor and alerter on simulated streams.
 //! - `architecture`: the import table, the purity of the core, the shape of the files.
 //! - `config`: every bad configuration beside the words it is refused with.
+//! - `daemon`: stops, exit codes, files moved away.
 //! - `deploy`: what is shipped beside the binary agrees with it.
 //! - `eval`: figures of files.
+//! - `hostile`: bad input and bad clients.
 //! - `nab`: the single-value detector on a published benchmark.
 //! - `pipeline`: lines in, events, answers and figures out.
 //! - `recovery`: stops, kills, changed configurations.
@@ -14,9 +16,11 @@
 mod alerting;
 mod architecture;
 mod config;
+mod daemon;
 mod deploy;
 mod eval;
 mod expectation;
+mod hostile;
 mod nab;
 mod pipeline;
 mod recovery;
