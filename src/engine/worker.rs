@@ -116,7 +116,6 @@ impl Worker {
                 );
             }
         }
-        self.flush_sinks();
         if let Some(letters) = &mut self.outbox.rejected[source]
             && let Err(error) = letters.flush()
         {
@@ -132,6 +131,8 @@ impl Worker {
             &chunk,
             self.clock.now(),
         );
+        // Last, because a sink may hold learning up here for long, and what was counted is true.
+        self.flush_sinks();
     }
 
     fn flush_sinks(&mut self) {

@@ -31,6 +31,7 @@ mod sgd;
 mod sheet;
 mod softmax;
 mod softmax_batch;
+mod softmax_line;
 mod table;
 mod target;
 #[cfg(test)]

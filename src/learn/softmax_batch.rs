@@ -8,7 +8,8 @@ use super::batch::{Coordinate, Store, label_unusable, unusable};
 use super::lanes::{Lanes, map};
 use super::minibatch::{BatchLearner, HeldRows};
 use super::race::{LARGEST_SQUARES, SMALLEST_SQUARES};
-use super::softmax::{Line, Softmax};
+use super::softmax::Softmax;
+use super::softmax_line::Line;
 use super::{Learner, Update};
 
 impl<const L: usize> BatchLearner for Softmax<L> {

@@ -148,6 +148,8 @@ impl SinkQueue {
                 if self.when_full == WhenFull::DropNewest {
                     break;
                 }
+                // Whoever looks on while learning waits here is to see that the queue is full.
+                shared.publish_depth(&state);
                 state = shared
                     .room
                     .wait(state)
