@@ -148,7 +148,7 @@ impl SinkQueue {
                 if self.when_full == WhenFull::DropNewest {
                     break;
                 }
-                // Whoever looks on while learning waits here is to see that the queue is full.
+                // Told before the wait: a queue that stays full is what somebody looks for.
                 shared.publish_depth(&state);
                 state = shared
                     .room
