@@ -2,6 +2,7 @@
 //!
 //! - `alerting`: monitor and alerter on simulated streams.
 //! - `architecture`: the import table, the purity of the core, the shape of the files.
+//! - `cli`: commands as scripts see them.
 //! - `config`: every bad configuration beside the words it is refused with.
 //! - `deploy`: what is shipped beside the binary agrees with it.
 //! - `eval`: figures of files.
@@ -13,6 +14,7 @@
 
 mod alerting;
 mod architecture;
+mod cli;
 mod config;
 mod deploy;
 mod eval;
