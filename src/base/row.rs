@@ -63,6 +63,11 @@ pub struct Prediction {
     pub class: u32,
 }
 
+impl Prediction {
+    /// Instead of a class before any was seen: right about none.
+    pub const NO_CLASS: u32 = u32::MAX;
+}
+
 /// Working memory of one prediction, kept from `predict_one` to `learn_one` of the same record
 /// and reused for the next, so that the steady state allocates nothing.
 #[derive(Clone, Debug, Default)]

@@ -134,18 +134,36 @@ fn linear(s: &mut Section<'_, '_>, task: Task) -> LinearConfig {
         )
         .unwrap_or(Optimizer::NormalizedAdaptive);
     let adaptive = optimizer == Optimizer::NormalizedAdaptive;
-    let (rate, power_t) = if adaptive { (0.5, 0.5) } else { (0.01, 0.0) };
+    // Those of Vowpal Wabbit, and those of the books.
+    let (rate, power_t, initial_t) = if adaptive {
+        (0.5, 0.5, 0.0)
+    } else {
+        (0.01, 0.0, 1.0)
+    };
     let rate = s.number("learning_rate", Some(rate), Bound::Positive);
     let power_t = s.number("power_t", Some(power_t), Bound::Closed01);
+    let initial_t = s.number("initial_t", Some(initial_t), Bound::NotNegative);
+    if adaptive && task == Task::Multiclass {
+        for (key, said) in [
+            ("power_t", power_t != Some(0.5)),
+            ("initial_t", initial_t != Some(0.0)),
+        ] {
+            if let (Some(entry), true) = (s.peek(key), said) {
+                s.walk.problem(
+                    entry.key_place,
+                    format!("`{key}` has no effect on the classes of normalized_adaptive"),
+                    "leave it out, or use optimizer = \"sgd\"",
+                );
+            }
+        }
+    }
     LinearConfig {
         optimizer,
         loss: loss(s, task),
         link: link(s, task),
         learning_rate: rate.unwrap_or(0.5),
         power_t: power_t.unwrap_or(0.5),
-        initial_t: s
-            .number("initial_t", Some(1.0), Bound::Positive)
-            .unwrap_or(1.0),
+        initial_t: initial_t.unwrap_or(0.0),
         l2: s.number("l2", Some(0.0), Bound::NotNegative).unwrap_or(0.0),
         l1: s.number("l1", Some(0.0), Bound::NotNegative).unwrap_or(0.0),
         bias: s.boolean("bias", true),

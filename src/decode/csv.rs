@@ -16,6 +16,8 @@ pub(super) struct CsvDecoder {
     /// The header line as it stood in the stream; empty before it was seen and where there is none.
     header: Vec<u8>,
     expects_header: bool,
+    /// Why the header was refused: without it nobody knows what the columns of its stream are.
+    refused: Option<RejectReason>,
     names: Vec<String>,
     /// A quoted value with its doubled quotes resolved.
     text: String,
@@ -38,6 +40,7 @@ impl CsvDecoder {
             limits: limits.clone(),
             header: Vec::new(),
             expects_header: config.header,
+            refused: None,
             names: config.columns.clone(),
             text: String::new(),
         }
@@ -48,9 +51,9 @@ impl CsvDecoder {
         self.header.clear();
         self.names.clone_from(&self.config.columns);
         self.expects_header = self.config.header;
+        self.refused = None;
         if let Some(header) = header.filter(|h| self.config.header && !h.is_empty()) {
-            // It was accepted when it was saved. Should the limits have shrunk since, it is refused
-            // as it would be at the beginning, and the next line has to name the columns.
+            // Refused again, it refuses the rest of its stream as it did before.
             self.read_header(header).ok();
         }
     }
@@ -67,6 +70,9 @@ impl CsvDecoder {
         if self.expects_header {
             self.read_header(line)?;
             return Ok(Decoded::Header);
+        }
+        if let Some(reason) = self.refused {
+            return Err(refuse(reason, 0));
         }
         let line = utf8(line)?;
         let plain = is_plain(&self.config);
@@ -99,11 +105,25 @@ impl CsvDecoder {
     }
 
     /// Takes the names of the columns from a header line; where the configuration names them, it
-    /// is only skipped, whatever it says.
+    /// is only skipped, whatever it says. A refused one counts as seen: the line after it is data,
+    /// and would give the columns wrong names.
     fn read_header(&mut self, line: &[u8]) -> Result<(), Reject> {
+        self.header = line.to_vec();
+        self.expects_header = false;
+        if !self.config.columns.is_empty() {
+            return Ok(());
+        }
+        let names = self.columns_of(line);
+        self.refused = names.as_ref().err().map(|reject| reject.reason);
+        self.names = names?;
+        Ok(())
+    }
+
+    /// The names in a header line.
+    fn columns_of(&mut self, line: &[u8]) -> Result<Vec<String>, Reject> {
         let text = utf8(line)?;
         let mut names = Vec::new();
-        let mut next = self.config.columns.is_empty().then_some(0);
+        let mut next = Some(0);
         while let Some(start) = next {
             let cell = cell(text, start, &self.config, &mut self.text)?;
             let name = if cell.quoted {
@@ -123,12 +143,7 @@ impl CsvDecoder {
             names.push(name.to_owned());
             next = cell.delimiter.map(|at| at + 1);
         }
-        if self.config.columns.is_empty() {
-            self.names = names;
-        }
-        self.header = line.to_vec();
-        self.expects_header = false;
-        Ok(())
+        Ok(names)
     }
 }
 

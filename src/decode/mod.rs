@@ -157,7 +157,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The first thing that is wrong with the line, and where. A header that is refused leaves the
-    /// stream without names: the next line is read as the header.
+    /// stream without names: every line after it is refused for the same reason.
     pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
         match &mut self.0 {
             Kind::Json(json) => json.decode(line, out),

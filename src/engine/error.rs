@@ -93,6 +93,14 @@ pub enum EngineError {
         /// Why.
         error: std::io::Error,
     },
+    /// A file named on the command line cannot take more.
+    #[error("{}: cannot write: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A thread or the runtime could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -114,7 +122,9 @@ impl EngineError {
             EngineError::Store(error) => error.exit_code(),
             EngineError::Misfit { .. } | EngineError::Unreadable { .. } => 3,
             EngineError::NoSuchModel { .. } | EngineError::File { .. } => 2,
-            EngineError::LastSnapshot | EngineError::SinkFailed { .. } => 4,
+            EngineError::LastSnapshot
+            | EngineError::SinkFailed { .. }
+            | EngineError::Write { .. } => 4,
             EngineError::Source { .. }
             | EngineError::Sink { .. }
             | EngineError::DeadLetters { .. }

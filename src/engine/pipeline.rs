@@ -103,6 +103,8 @@ struct SourceLane {
     /// Streams finished in this run with their numbers, oldest first. One may go on after all.
     finished: Vec<(u64, StreamState)>,
     seq: u64,
+    /// Records scored in a test; they are numbered on from `seq`, which they leave as it is.
+    tested: u64,
     counts: LineCounts,
     models: Vec<usize>,
 }
@@ -142,6 +144,7 @@ impl Pipeline {
             resumable: Vec::new(),
             finished: Vec::new(),
             seq: 0,
+            tested: 0,
             counts: LineCounts::default(),
             models: (0..models.len())
                 .filter(|m| models[*m].takes(i as u16))
@@ -227,13 +230,14 @@ impl Pipeline {
                 Ok(Decoded::Record) => {
                     lane.counts.records += 1;
                     lane.seq += u64::from(mode == Mode::Learn);
+                    lane.tested += u64::from(mode == Mode::Test);
                     self.order += u64::from(mode == Mode::Learn);
                     let input = Input {
                         record: &lane.record,
                         line,
                         is_json,
                         source: &lane.name,
-                        seq: lane.seq,
+                        seq: lane.seq + lane.tested,
                         received: chunk.received,
                     };
                     for &m in &lane.models {

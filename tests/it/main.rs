@@ -2,6 +2,7 @@
 //!
 //! - `alerting`: monitor and alerter on simulated streams.
 //! - `architecture`: the import table, the purity of the core, the shape of the files.
+//! - `cli`: commands as scripts see them.
 //! - `config`: every bad configuration beside the words it is refused with.
 //! - `daemon`: stops, exit codes, files moved away.
 //! - `deploy`: what is shipped beside the binary agrees with it.
@@ -15,6 +16,7 @@
 
 mod alerting;
 mod architecture;
+mod cli;
 mod config;
 mod daemon;
 mod deploy;
