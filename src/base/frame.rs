@@ -68,12 +68,12 @@ impl Cutter {
 
     /// Adds bytes and appends every record that they complete to `bytes` and `lines`.
     pub fn push(&mut self, mut input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
-        // A record ends with a line: most of the input can be given out without a stay in the
-        // buffer, once the record that was held is whole.
-        while self.holds_partial() || self.at_beginning {
-            let Some(end) = memchr::memchr(b'\n', input) else {
-                break;
-            };
+        // A record ends with a line: once the one that was held is whole, the others can be given
+        // out without a stay in the buffer. Tried with one line only, since each attempt may look
+        // at all that is held.
+        if (self.holds_partial() || self.at_beginning)
+            && let Some(end) = memchr::memchr(b'\n', input)
+        {
             let (line, rest) = input.split_at(end + 1);
             self.hold(line, bytes, lines);
             input = rest;
@@ -300,6 +300,29 @@ mod tests {
         assert_eq!((cutter.offset(), lines.len()), (0, 0));
         cutter.push(b"xx\nok\n", &mut bytes, &mut lines);
         assert_eq!((cutter.offset(), lines.len()), (56, 2));
+    }
+
+    #[test]
+    fn a_record_of_many_lines_is_not_looked_at_once_a_line() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        /// A quoted record whose end has not come yet.
+        struct Open(Arc<AtomicUsize>);
+        impl Framer for Open {
+            fn record_end(&self, _: &[u8], _: usize) -> Option<usize> {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+
+        let looks = Arc::new(AtomicUsize::new(0));
+        let mut cutter = Cutter::new(Box::new(Open(Arc::clone(&looks))), 1 << 20, 0);
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            cutter.push(&[b'\n'; 10_000], &mut bytes, &mut lines);
+        }
+        assert!(looks.load(Ordering::Relaxed) <= 9);
     }
 
     proptest! {

@@ -40,6 +40,8 @@ pub struct Row<'a> {
     pub index: &'a [u32],
     /// Their values.
     pub value: &'a [f32],
+    /// What the raw score starts from, mostly 0.
+    pub base: f64,
 }
 
 /// What a record says is true.

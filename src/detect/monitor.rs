@@ -178,6 +178,7 @@ impl Monitor {
         let warm_up = if let Some(mut metric) = metric {
             for (dense, time) in rows.iter() {
                 let row = Row {
+                    base: 0.0,
                     dense,
                     columns: &[],
                     index: &[],
@@ -324,6 +325,7 @@ mod tests {
 
     fn row(dense: &[f64]) -> Row<'_> {
         Row {
+            base: 0.0,
             dense,
             columns: &[],
             index: &[],

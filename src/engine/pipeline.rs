@@ -183,9 +183,12 @@ impl Pipeline {
         self.sources[source].seq
     }
 
-    /// The first model that takes a source: the one that answers its clients.
-    pub fn answering_model(&self, source: usize) -> Option<usize> {
-        self.sources[source].models.first().copied()
+    /// The first model that takes a source, the one that answers its clients; and whether it
+    /// answers as Vowpal Wabbit does.
+    pub fn answering(&self, source: usize) -> (Option<usize>, bool) {
+        let lane = &self.sources[source];
+        let plain = matches!(lane.format, FormatConfig::Vw(_));
+        (lane.models.first().copied(), plain)
     }
 
     /// One chunk.

@@ -97,7 +97,7 @@ pub fn run(
     let worker = Worker {
         outbox: Outbox::new(config, dead_letters),
         queues: sinks.queues,
-        predictor: Predictor::new(config.sources.len()),
+        predictor: Predictor::new(config),
         publisher: Publisher::new(config, Arc::clone(metrics)),
         snapshots,
         aside,

@@ -101,8 +101,8 @@ impl Worker {
         let Delivery { chunk, reply } = delivery;
         let source = chunk.source as usize;
         if reply.is_some() {
-            self.outbox
-                .answer_with(self.pipeline.answering_model(source));
+            let (model, plain) = self.pipeline.answering(source);
+            self.outbox.answer_with(model, plain);
         }
         self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
         if let Some(reply) = reply {

@@ -6,6 +6,7 @@
 
 use super::binding::{Action, Binding, FieldRef};
 use super::columns::{Columns, Place};
+use super::example::{ExamplePlan, push_constant};
 use super::record::{FieldValue, Record};
 use super::row::{LabelKind, RowBuffer, WeightValue};
 use super::rules::{Reading, Rules};
@@ -21,6 +22,7 @@ pub struct Plan {
     rules: Rules,
     columns: Columns,
     slots: SlotNames,
+    examples: ExamplePlan,
     /// By index of the source.
     bindings: Vec<Option<Binding>>,
 }
@@ -32,6 +34,7 @@ impl Plan {
         Plan {
             slots: SlotNames::new(rules.seed, rules.mask),
             columns: Columns::new(),
+            examples: ExamplePlan::new(&config.interactions),
             bindings: Vec::new(),
             rules,
             config,
@@ -66,6 +69,15 @@ impl Plan {
     /// One [`Record`] stands for one source: records of the same source from another `Record` are
     /// read all the same, but each change costs the plan its cache.
     pub fn extract(&mut self, record: &Record, row: &mut RowBuffer, grow: bool) {
+        if record.example.is_present() {
+            row.clear();
+            row.dense.resize(self.columns.len(), f64::NAN);
+            let names = grow.then_some(&mut self.slots);
+            let (mask, constant) = (self.rules.mask, self.config.constant);
+            let example = &record.example;
+            self.examples.extract(example, mask, constant, names, row);
+            return;
+        }
         let source = record.source() as usize;
         if self.bindings.len() <= source {
             self.bindings.resize_with(source + 1, || None);
@@ -116,6 +128,9 @@ impl Plan {
         }
         for fields in &binding.interactions {
             features.interaction(fields, record);
+        }
+        if self.config.constant {
+            push_constant(self.rules.mask, grow.then_some(&mut self.slots), row);
         }
     }
 

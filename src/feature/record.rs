@@ -5,8 +5,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::example::ExampleBuffer;
 use super::names::{NameTable, same};
-use crate::base::{FieldSink, RejectReason};
+use crate::base::{Example, FieldSink, HashedFeature, RejectReason};
 
 /// What a record may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +125,8 @@ pub struct Record {
     vector: Vec<f64>,
     loose: Vec<LooseName>,
     loose_bytes: Vec<u8>,
+    /// Where the line bears its own label: everything there is, instead of fields.
+    pub(super) example: ExampleBuffer,
 }
 
 impl Record {
@@ -147,6 +150,7 @@ impl Record {
             vector: Vec::new(),
             loose: Vec::new(),
             loose_bytes: Vec::new(),
+            example: ExampleBuffer::default(),
         }
     }
 
@@ -161,6 +165,7 @@ impl Record {
         self.vector.clear();
         self.loose.clear();
         self.loose_bytes.clear();
+        self.example.clear();
     }
 
     /// Index of the source in the configuration.
@@ -440,5 +445,20 @@ impl FieldSink for Record {
 
     fn other(&mut self, name: &[u8]) -> Result<(), RejectReason> {
         self.put(name, Stored::Other, (0, 0))
+    }
+
+    fn example(&mut self, example: &Example<'_>) -> Result<(), RejectReason> {
+        self.example.begin(example);
+        Ok(())
+    }
+
+    fn namespace(&mut self, first: u8, name: (u32, u32)) -> Result<(), RejectReason> {
+        self.example.namespace(first, name);
+        Ok(())
+    }
+
+    fn hashed(&mut self, feature: HashedFeature) -> Result<(), RejectReason> {
+        self.example.push(feature);
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::lanes::{Lanes, root};
 use super::linear::{Linear, widen};
 use super::loss;
 use super::minibatch::{BatchLearner, HeldRows};
-use super::{Learner, Loss, Update};
+use super::{Learner, Loss, Optimizer, Update};
 
 impl BatchLearner for Linear {
     fn refuses(&self, x: &Row<'_>, y: Label, weight: f64) -> bool {
@@ -20,6 +20,9 @@ impl BatchLearner for Linear {
     }
 
     fn learn_batch(&mut self, rows: &HeldRows, s: &mut Scratch) -> Update {
+        if self.config.optimizer == Optimizer::SgdInRange {
+            return self.plain_batch(rows, s);
+        }
         let mut width = 0;
         for (x, y, _) in rows.iter() {
             width = width.max(x.dense.len());
@@ -90,6 +93,7 @@ fn curvature(loss: Loss, g: f64) -> f64 {
     match loss {
         Loss::Squared => 2.0,
         Loss::Logistic | Loss::Softmax => g.abs() * (1.0 - g.abs()),
+        Loss::Hinge | Loss::Quantile { .. } => 0.0,
     }
 }
 

@@ -98,7 +98,12 @@ impl Race {
     /// The lanes' scores: dense columns first, then the hashed part, then the bias.
     #[inline(always)]
     fn scores(&self, x: &Row<'_>, scaled: &[f64]) -> Lanes<4> {
-        let mut p = [0.0; 4];
+        let unit = if self.regression() {
+            self.target.unit()
+        } else {
+            1.0
+        };
+        let mut p = [x.base / unit; 4];
         for (cell, x) in self.dense.iter().zip(scaled) {
             for k in 0..4 {
                 p[k] += cell.w[k] * x;

@@ -89,7 +89,7 @@ impl Sgd {
 
     fn scores(&self, x: &Row<'_>, scaled: &[f64], out: &mut Vec<f64>) {
         out.clear();
-        out.resize(self.sheet.outputs(), 0.0);
+        out.resize(self.sheet.outputs(), x.base);
         for (j, (strip, x)) in self.sheet.dense.iter().zip(scaled).enumerate() {
             for (score, w) in out.iter_mut().zip(&strip.blocks) {
                 *score += self.penalty.dense(j, *w) * x;
@@ -433,6 +433,7 @@ mod tests {
                 l2: 0.0,
                 l1: 0.0,
                 bias: true,
+                label_range: None,
             };
             let context = LearnerContext {
                 task,
@@ -450,6 +451,7 @@ mod tests {
             let clip = f64::INFINITY;
             let scale = Scale::None;
             let x = Row {
+                base: 0.0,
                 dense: &[0.5, -2.0, 1.0],
                 columns: &[Column { scale, clip }; 3],
                 index: &[],

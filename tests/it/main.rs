@@ -13,6 +13,7 @@
 //! - `recovery`: stops, kills, changed configurations.
 //! - `streams`: the learners on public streams, beside their peers.
 //! - `support`: what they share.
+//! - `vw`: lines and predictions of Vowpal Wabbit.
 
 mod alerting;
 mod architecture;
@@ -28,3 +29,4 @@ mod pipeline;
 mod recovery;
 mod streams;
 mod support;
+mod vw;
