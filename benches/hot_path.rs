@@ -11,7 +11,7 @@ use learnd::base::{Chunk, Cutter, Event, EventKinds, EventSink, Micros, StreamNa
 use learnd::config::{Config, Overrides};
 use learnd::decode::Decoded;
 use learnd::engine::{Output, Pipeline, Rejection};
-use learnd::feature::{FieldLimits, Record};
+use learnd::feature::{FieldLimits, FieldReader, Record};
 use learnd::math::Random;
 use learnd::model::{Mode, Model};
 
@@ -129,14 +129,15 @@ fn decode(bencher: Bencher<'_, '_>, format: &str) {
     let chunk = cut(&config, &lines(format));
     let source = &config.sources[0];
     let limits = FieldLimits::default();
-    let mut record = Record::new(0, &limits);
+    let mut reader = FieldReader::new(&limits);
+    let mut record = Record::new();
     bencher.counter(ItemsCount::new(LINES)).bench_local(|| {
         let mut decoder = source.format.decoder(&source.limits);
         decoder.start(None);
         let mut records = 0;
         for span in &chunk.lines {
-            record.begin();
-            let decoded = decoder.decode(chunk.line(*span), &mut record);
+            let mut sink = reader.sink(&mut record);
+            let decoded = decoder.decode(chunk.line(*span), &mut sink);
             records += usize::from(matches!(decoded, Ok(Decoded::Record)));
         }
         records

@@ -5,6 +5,7 @@
 //! first, then the queue runs dry, then the last snapshot, then the sinks.
 
 mod clock;
+mod decoding;
 mod error;
 mod eval;
 mod handle;

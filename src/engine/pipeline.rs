@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use crate::base::{Chunk, EventSink, Micros, Reject, RejectReason, StreamName};
 use crate::config::{Config, SourceConfig};
-use crate::decode::{Decoded, Decoder, FormatConfig};
-use crate::feature::{FieldLimits, Record};
+use crate::decode::{Decoded, FormatConfig};
+use crate::feature::{Names, Record};
 use crate::model::{Input, Mode, Model};
 use crate::state::{SourceState, StreamState};
+
+use super::decoding::{Batch, LineDecoder};
 
 /// Finished streams remembered per source, so that a rotated file is not read twice.
 const REMEMBERED_STREAMS: usize = 10_000;
@@ -85,18 +87,19 @@ impl LineCounts {
 
 /// A stream that is being read.
 struct StreamLane {
-    decoder: Decoder,
     name: Arc<StreamName>,
     offset: u64,
     lines: u64,
+    /// Its header line; empty where there is none or it was not seen yet.
+    header: Vec<u8>,
 }
 
 /// A source's place in the pipeline.
 struct SourceLane {
     name: String,
     format: FormatConfig,
-    limits: crate::decode::Limits,
-    record: Record,
+    /// What this source's records know of names.
+    names: Names,
     live: HashMap<u64, StreamLane>,
     /// Streams of earlier runs by the number that the source knows them under, until they go on.
     resumable: Vec<Option<StreamState>>,
@@ -112,6 +115,9 @@ struct SourceLane {
 /// Sources and models.
 pub struct Pipeline {
     sources: Vec<SourceLane>,
+    /// By source; with `batch` all that takes part in decoding.
+    decoders: Vec<LineDecoder>,
+    batch: Batch,
     models: Vec<Model>,
     /// Records processed.
     order: u64,
@@ -126,20 +132,15 @@ impl Pipeline {
             .enumerate()
             .map(|(i, model)| Model::new(model.clone(), i))
             .collect();
-        let name_seed = super::random_seed();
+        let decoders: Vec<LineDecoder> = config
+            .sources
+            .iter()
+            .map(|source| LineDecoder::new(&source.format, &source.limits))
+            .collect();
         let lane = |(i, source): (usize, &SourceConfig)| SourceLane {
             name: source.name.clone(),
             format: source.format.clone(),
-            limits: source.limits.clone(),
-            record: Record::new(
-                i as u16,
-                &FieldLimits {
-                    max_fields: source.limits.max_fields,
-                    duplicates_last: source.limits.duplicates_last,
-                    name_seed,
-                    ..FieldLimits::default()
-                },
-            ),
+            names: decoders[i].names(i as u16),
             live: HashMap::new(),
             resumable: Vec::new(),
             finished: Vec::new(),
@@ -153,6 +154,8 @@ impl Pipeline {
         let sources = config.sources.iter().enumerate().map(lane).collect();
         Pipeline {
             sources,
+            decoders,
+            batch: Batch::default(),
             models,
             order: 0,
         }
@@ -193,41 +196,63 @@ impl Pipeline {
 
     /// One chunk.
     pub fn chunk(&mut self, chunk: &Chunk, mode: Mode, out: &mut dyn Output) {
-        let source = chunk.source as usize;
-        let lane = &mut self.sources[source];
-        let stream = lane.live.entry(chunk.stream.number).or_insert_with(|| {
-            let known = take_known(&mut lane.resumable, &mut lane.finished, chunk.stream.number);
-            begin_stream(&lane.format, &lane.limits, known, chunk)
+        self.begin(chunk);
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut from = 0;
+        while from < chunk.lines.len() {
+            from = self.decoders[chunk.source as usize].decode(chunk, from, &mut batch);
+            self.learn(chunk, &mut batch, mode, out);
+        }
+        self.batch = batch;
+        self.end(chunk);
+    }
+
+    /// Takes up the chunk's stream where an earlier run left it, or begins it.
+    fn begin(&mut self, chunk: &Chunk) {
+        let lane = &mut self.sources[chunk.source as usize];
+        let number = chunk.stream.number;
+        let decoder = &mut self.decoders[chunk.source as usize];
+        let (resumable, finished) = (&mut lane.resumable, &mut lane.finished);
+        let stream = lane.live.entry(number).or_insert_with(|| {
+            let known = take_known(resumable, finished, number);
+            let begun = begin_stream(known, chunk);
+            decoder.begin(number, (chunk.start > 0).then_some(&begun.header));
+            begun
         });
         if !Arc::ptr_eq(&stream.name, &chunk.stream) {
             stream.name = Arc::clone(&chunk.stream);
         }
+    }
+
+    /// Processes the lines of a batch in order; they are of a chunk whose stream has begun.
+    fn learn(&mut self, chunk: &Chunk, batch: &mut Batch, mode: Mode, out: &mut dyn Output) {
+        let source = chunk.source as usize;
+        let lane = &mut self.sources[source];
+        let stream = lane
+            .live
+            .get_mut(&chunk.stream.number)
+            .expect("the stream has begun");
+        lane.names.append(&batch.names);
+        if let Some(header) = batch.header.take() {
+            stream.header = header;
+        }
         let is_json = lane.format == FormatConfig::Json;
-        for &span in &chunk.lines {
+        for (span, outcome, record) in batch.lines(chunk) {
             let line = chunk.line(span);
             stream.lines += 1;
-            lane.record.begin();
-            let decoded = if span.too_long {
-                Err(Reject {
-                    reason: RejectReason::TooLong,
-                    at: line.len() as u32,
-                })
-            } else {
-                stream.decoder.decode(line, &mut lane.record)
-            };
-            let readable = |record: &Record| {
+            let mut readable = |record: &Record| {
                 lane.models
                     .iter()
-                    .all(|m| self.models[*m].time_is_readable(record))
+                    .all(|m| self.models[*m].time_is_readable(record, &lane.names))
             };
-            let decoded = match decoded {
-                Ok(Decoded::Record) if !readable(&lane.record) => Err(Reject {
+            let outcome = match outcome {
+                Ok(Decoded::Record) if !readable(record) => Err(Reject {
                     reason: RejectReason::Time,
                     at: 0,
                 }),
                 other => other,
             };
-            match decoded {
+            match outcome {
                 Ok(Decoded::Header) => continue,
                 Ok(Decoded::Blank) => lane.counts.blank += 1,
                 Ok(Decoded::Record) => {
@@ -236,7 +261,8 @@ impl Pipeline {
                     lane.tested += u64::from(mode == Mode::Test);
                     self.order += u64::from(mode == Mode::Learn);
                     let input = Input {
-                        record: &lane.record,
+                        record,
+                        names: &lane.names,
                         line,
                         is_json,
                         source: &lane.name,
@@ -263,16 +289,25 @@ impl Pipeline {
             }
             lane.counts.lines += 1;
         }
-        stream.offset = chunk.end;
+    }
+
+    /// All lines of a chunk have been processed.
+    fn end(&mut self, chunk: &Chunk) {
+        let lane = &mut self.sources[chunk.source as usize];
+        let number = chunk.stream.number;
+        if let Some(stream) = lane.live.get_mut(&number) {
+            stream.offset = chunk.end;
+        }
         debug_assert_eq!(
             lane.counts.lines,
             lane.counts.blank + lane.counts.records + lane.counts.rejected_total(),
             "no line disappears uncounted"
         );
         if chunk.last
-            && let Some(stream) = lane.live.remove(&chunk.stream.number)
+            && let Some(stream) = lane.live.remove(&number)
         {
             lane.remember(&stream);
+            self.decoders[chunk.source as usize].end(number);
         }
     }
 
@@ -331,7 +366,7 @@ impl SourceLane {
             name: stream.name.name.clone(),
             offset: stream.offset,
             lines: stream.lines,
-            header: stream.decoder.header().to_vec(),
+            header: stream.header.clone(),
             finished,
         }
     }
@@ -370,23 +405,13 @@ fn take_known(
 }
 
 /// A stream's first chunk: taken up where an earlier run left it, or begun.
-fn begin_stream(
-    format: &FormatConfig,
-    limits: &crate::decode::Limits,
-    known: Option<StreamState>,
-    chunk: &Chunk,
-) -> StreamLane {
-    let mut decoder = format.decoder(limits);
-    let header = known
-        .as_ref()
-        .filter(|_| chunk.start > 0)
-        .map(|state| state.header.as_slice());
-    decoder.start(header);
-    let lines = known.map_or(0, |state| state.lines);
+fn begin_stream(known: Option<StreamState>, chunk: &Chunk) -> StreamLane {
+    let lines = known.as_ref().map_or(0, |state| state.lines);
+    let header = known.map(|state| state.header).unwrap_or_default();
     StreamLane {
-        decoder,
         name: Arc::clone(&chunk.stream),
         offset: chunk.start,
         lines,
+        header: if chunk.start > 0 { header } else { Vec::new() },
     }
 }

@@ -6,7 +6,7 @@
 use crate::base::{Event, EventKind, EventKinds, EventSink, Framer, Micros, RenderOptions};
 use crate::config::Config;
 use crate::decode::{Decoded, FormatConfig, Limits};
-use crate::feature::{FieldLimits, Record};
+use crate::feature::{FieldLimits, FieldReader, Names, NewNames, Record};
 use crate::model::{Input, Mode, Model, Outcome};
 
 use super::outbox::error_line;
@@ -17,7 +17,10 @@ pub(crate) struct Predictor {
     /// By model.
     formats: Vec<FormatConfig>,
     limits: Limits,
+    reader: FieldReader,
     record: Record,
+    new_names: NewNames,
+    names: Names,
 }
 
 /// Keeps the answer of the one model asked.
@@ -56,10 +59,14 @@ impl Predictor {
             name_seed: super::random_seed(),
             ..FieldLimits::default()
         };
+        let reader = FieldReader::new(&fields);
         Predictor {
             framer: FormatConfig::Json.framer(),
             formats: config.models.iter().map(of_model).collect(),
-            record: Record::new(config.sources.len() as u16, &fields),
+            names: reader.names(config.sources.len() as u16),
+            record: Record::new(),
+            new_names: NewNames::default(),
+            reader,
             limits,
         }
     }
@@ -84,13 +91,16 @@ impl Predictor {
             let (line, tail) = rest.split_at(end);
             rest = tail;
             let line = line.trim_ascii_end();
-            self.record.begin();
-            match decoder.decode(line, &mut self.record) {
+            let decoded = decoder.decode(line, &mut self.reader.sink(&mut self.record));
+            match decoded {
                 Ok(Decoded::Blank | Decoded::Header) => {}
                 Ok(Decoded::Record) => {
                     seq += 1;
+                    self.reader.hand_over(&mut self.new_names);
+                    self.names.append(&self.new_names);
                     let input = Input {
                         record: &self.record,
+                        names: &self.names,
                         line,
                         is_json,
                         source: "predict",

@@ -4,6 +4,7 @@
 //! Invariant: a cache of what names decide. It is thrown away when records come with other ids.
 
 use super::columns::Place;
+use super::reader::Names;
 use super::record::{FieldValue, Record};
 use super::rules::{Reading, Rules};
 use super::{FeatureKind, PlanConfig};
@@ -15,6 +16,10 @@ pub(super) struct FieldRef {
     /// How it is read as a feature.
     pub kind: Option<FeatureKind>,
     id: Option<u32>,
+    /// Where it was found last: most likely where it is the next time.
+    last: usize,
+    /// Where it is in the record looked at, if it is there.
+    index: Option<usize>,
 }
 
 impl FieldRef {
@@ -23,16 +28,25 @@ impl FieldRef {
             name: name.to_owned(),
             kind: rules.kind(name.as_bytes()),
             id: None,
+            last: 0,
+            index: None,
         }
     }
 
-    /// Its value in a record; `None` if the record lacks the field or it is null.
-    pub fn value<'r>(&self, record: &'r Record) -> Option<FieldValue<'r>> {
-        let value = match self.id {
-            Some(id) => record.get(id),
-            None => record.find_loose(self.name.as_bytes()),
+    /// Finds the field in a record; [`FieldRef::value`] is then of that record.
+    pub fn find(&mut self, record: &Record) {
+        self.index = match self.id {
+            Some(id) => record.index_of(id, self.last),
+            None => record.index_of_loose(self.name.as_bytes()),
         };
-        value.filter(|v| *v != FieldValue::Null)
+        self.last = self.index.unwrap_or(self.last);
+    }
+
+    /// Its value in the record in which it was last looked for; `None` if that lacks the field or
+    /// it is null.
+    pub fn value<'r>(&self, record: &'r Record) -> Option<FieldValue<'r>> {
+        let value = record.value(self.index?);
+        (value != FieldValue::Null).then_some(value)
     }
 }
 
@@ -57,7 +71,7 @@ impl Action {
 /// One plan and the records of one source.
 #[derive(Debug)]
 pub(super) struct Binding {
-    table_number: u64,
+    reader: u64,
     /// By id.
     pub actions: Vec<Action>,
     pub filter: Option<FieldRef>,
@@ -71,10 +85,10 @@ pub(super) struct Binding {
 }
 
 impl Binding {
-    pub fn new(config: &PlanConfig, rules: &Rules, record: &Record) -> Binding {
+    pub fn new(config: &PlanConfig, rules: &Rules, names: &Names) -> Binding {
         let field = |name: &String| FieldRef::new(name, rules);
         Binding {
-            table_number: record.table_number(),
+            reader: names.reader(),
             actions: Vec::new(),
             filter: config.filter.as_ref().map(|c| field(&c.field)),
             healthy: config.healthy.as_ref().map(|c| field(&c.field)),
@@ -91,20 +105,32 @@ impl Binding {
         }
     }
 
-    /// Whether it knows the ids of this record's table.
-    pub fn fits(&self, record: &Record) -> bool {
-        self.table_number == record.table_number()
+    /// Whether these are the names of the ids it knows.
+    pub fn fits(&self, names: &Names) -> bool {
+        self.reader == names.reader()
     }
 
     /// Takes note of the names that got ids since the record before.
-    pub fn refresh(&mut self, rules: &Rules, record: &Record) {
-        if self.actions.len() == record.names_known() {
-            return;
-        }
-        for id in self.actions.len()..record.names_known() {
-            let name = record.name_of(id as u32);
+    pub fn refresh(&mut self, rules: &Rules, names: &Names) {
+        for id in self.actions.len()..names.len() {
+            let name = names.name(id as u32);
             self.actions.push(Action::new(name, rules));
+            for field in self.fields() {
+                if field.name.as_bytes() == name {
+                    field.id = Some(id as u32);
+                }
+            }
         }
+    }
+
+    /// Finds every field that is asked for.
+    pub fn find(&mut self, record: &Record) {
+        for field in self.fields() {
+            field.find(record);
+        }
+    }
+
+    fn fields(&mut self) -> impl Iterator<Item = &mut FieldRef> {
         let single = [
             &mut self.filter,
             &mut self.healthy,
@@ -113,15 +139,8 @@ impl Binding {
             &mut self.id,
             &mut self.time,
         ];
-        for field in single
-            .into_iter()
-            .flatten()
-            .chain(&mut self.key)
-            .chain(self.interactions.iter_mut().flatten())
-        {
-            if field.id.is_none() {
-                field.id = record.id_of(field.name.as_bytes());
-            }
-        }
+        let single = single.into_iter().flatten();
+        let lists = self.interactions.iter_mut().flatten();
+        single.chain(&mut self.key).chain(lists)
     }
 }

@@ -30,6 +30,7 @@ mod condition;
 mod example;
 mod names;
 mod plan;
+mod reader;
 mod record;
 mod row;
 mod rules;
@@ -45,7 +46,8 @@ use crate::base::Scale;
 
 pub use columns::MAX_COLUMNS;
 pub use plan::Plan;
-pub use record::{FieldLimits, FieldValue, Record};
+pub use reader::{FieldLimits, FieldReader, Names, NewNames, RecordSink};
+pub use record::{FieldValue, Record};
 pub use row::{LabelValue, RowBuffer, WeightValue};
 
 /// Which fields become features, and how.

@@ -21,7 +21,10 @@ pub(super) struct NameTable {
     slots: Vec<u32>,
 }
 
-const EMPTY: u32 = u32::MAX;
+/// Stands for a name that a table has no room for.
+pub(super) const NO_ID: u32 = u32::MAX;
+
+const EMPTY: u32 = NO_ID;
 
 impl NameTable {
     /// A table of at most so many names and bytes. The seed is what keeps a sender from choosing
@@ -56,7 +59,7 @@ impl NameTable {
     }
 
     /// The hash by which names are found.
-    pub fn hash(&self, name: &[u8]) -> u64 {
+    fn hash(&self, name: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
         hasher.finish()

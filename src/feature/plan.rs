@@ -7,7 +7,9 @@
 use super::binding::{Action, Binding, FieldRef};
 use super::columns::{Columns, Place};
 use super::example::{ExamplePlan, push_constant};
-use super::record::{FieldValue, Record};
+use super::names::NO_ID;
+use super::reader::Names;
+use super::record::{FieldValue, Kind, Record};
 use super::row::{LabelKind, RowBuffer, WeightValue};
 use super::rules::{Reading, Rules};
 use super::slots::SlotNames;
@@ -66,9 +68,10 @@ impl Plan {
     /// Reads one accepted record into `row`. With `grow`, numbers seen for the first time get
     /// columns; without, the plan stays as it is and they are left out.
     ///
-    /// One [`Record`] stands for one source: records of the same source from another `Record` are
-    /// read all the same, but each change costs the plan its cache.
-    pub fn extract(&mut self, record: &Record, row: &mut RowBuffer, grow: bool) {
+    /// `names` are those of the reader that filled the record, all of them that it holds. One
+    /// reader stands for one source: records of the same source from another are read all the
+    /// same, but each change costs the plan its cache.
+    pub fn extract(&mut self, record: &Record, names: &Names, row: &mut RowBuffer, grow: bool) {
         if record.example.is_present() {
             row.clear();
             row.dense.resize(self.columns.len(), f64::NAN);
@@ -78,24 +81,16 @@ impl Plan {
             self.examples.extract(example, mask, constant, names, row);
             return;
         }
-        let source = record.source() as usize;
-        if self.bindings.len() <= source {
-            self.bindings.resize_with(source + 1, || None);
-        }
-        let slot = &mut self.bindings[source];
-        if slot.as_ref().is_none_or(|known| !known.fits(record)) {
-            *slot = Some(Binding::new(&self.config, &self.rules, record));
-        }
-        let binding = slot.as_mut().expect("it was just filled");
-        binding.refresh(&self.rules, record);
-
+        let binding = bind(&mut self.bindings, &self.config, &self.rules, names);
         row.clear();
-        if let (Some(field), Some(condition)) = (&binding.filter, &self.config.filter) {
+        if let (Some(field), Some(condition)) = (&mut binding.filter, &self.config.filter) {
+            field.find(record);
             row.passes = condition.test.holds(field.value(record));
             if !row.passes {
                 return;
             }
         }
+        binding.find(record);
         if let (Some(field), Some(condition)) = (&binding.healthy, &self.config.healthy) {
             row.healthy = Some(condition.test.holds(field.value(record)));
         }
@@ -109,21 +104,21 @@ impl Plan {
             row,
             grow,
         };
-        for (index, (id, number)) in record.numbers().enumerate() {
+        for (index, field) in record.fields.iter().enumerate() {
             // Nearly all of most records: a number whose column is known.
-            if let Some(x) = number
+            if field.kind == Kind::Number
                 && let Some(Place::Column(column)) =
-                    binding.actions.get(id as usize).map(|a| a.place)
+                    binding.actions.get(field.id as usize).map(|a| a.place)
                 && let Some(cell) = features.row.dense.get_mut(column as usize)
             {
-                *cell = x;
+                *cell = field.number;
                 continue;
             }
-            let name = record.name(index);
+            let name = record.name(index, names);
             let value = record.value(index);
-            match record.id(index) {
-                Some(id) => features.field(&mut binding.actions[id as usize], name, value),
-                None => features.field(&mut Action::new(name, &self.rules), name, value),
+            match field.id {
+                NO_ID => features.field(&mut Action::new(name, &self.rules), name, value),
+                id => features.field(&mut binding.actions[id as usize], name, value),
             }
         }
         for fields in &binding.interactions {
@@ -132,6 +127,21 @@ impl Plan {
         if self.config.constant {
             push_constant(self.rules.mask, grow.then_some(&mut self.slots), row);
         }
+    }
+
+    /// Whether the record's time, as this model reads it, is a time. Learns nothing.
+    pub fn time_is_readable(&mut self, record: &Record, names: &Names) -> bool {
+        let Some(spec) = &self.config.time else {
+            return true;
+        };
+        let binding = bind(&mut self.bindings, &self.config, &self.rules, names);
+        let Some(field) = &mut binding.time else {
+            return true;
+        };
+        field.find(record);
+        field
+            .value(record)
+            .is_none_or(|value| time_of(value, spec).is_some())
     }
 
     /// Writes the columns (learned) and the names of slots (operations).
@@ -151,6 +161,35 @@ impl Plan {
         self.slots = slots;
         self.bindings.clear();
         Ok(())
+    }
+}
+
+/// What is known of the ids that records of this source come with.
+fn bind<'b>(
+    bindings: &'b mut Vec<Option<Binding>>,
+    config: &PlanConfig,
+    rules: &Rules,
+    names: &Names,
+) -> &'b mut Binding {
+    let source = names.source() as usize;
+    if bindings.len() <= source {
+        bindings.resize_with(source + 1, || None);
+    }
+    let place = &mut bindings[source];
+    if place.as_ref().is_some_and(|binding| !binding.fits(names)) {
+        *place = None;
+    }
+    let binding = place.get_or_insert_with(|| Binding::new(config, rules, names));
+    binding.refresh(rules, names);
+    binding
+}
+
+/// A value as a time.
+fn time_of(value: FieldValue<'_>, spec: &TimeSpec) -> Option<Micros> {
+    match value {
+        FieldValue::Number(x, _) => Micros::from_scaled(x, spec.micros_per_unit),
+        FieldValue::Text(text) => Micros::parse(text),
+        _ => None,
     }
 }
 
@@ -177,11 +216,7 @@ fn read_parts(binding: &Binding, time: Option<&TimeSpec>, record: &Record, row: 
         row.key_missing |= !written;
     }
     if let (Some(spec), Some(value)) = (time, value(&binding.time)) {
-        row.time = match value {
-            FieldValue::Number(x, _) => Micros::from_scaled(x, spec.micros_per_unit),
-            FieldValue::Text(text) => Micros::parse(text),
-            _ => None,
-        };
+        row.time = time_of(value, spec);
         row.time_unreadable = row.time.is_none();
     }
     row.has_id = value(&binding.id).is_some_and(|v| write(v, &mut row.id));

@@ -4,43 +4,84 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{FeatureSpec, FieldLimits, Plan, PlanConfig, Record, RowBuffer};
+use super::{
+    FeatureSpec, FieldLimits, FieldReader, FieldValue, Names, NewNames, Plan, PlanConfig, Record,
+    RecordSink, RowBuffer,
+};
 use crate::base::{FieldSink, RejectReason, SectionData, Writer};
 
-/// An empty record with these limits.
-pub(super) fn record_with(change: impl FnOnce(&mut FieldLimits)) -> Record {
-    let mut limits = FieldLimits::default();
-    change(&mut limits);
-    Record::new(0, &limits)
+/// A reader, the record it fills, and the names as a learner has them.
+pub(super) struct Desk {
+    pub reader: FieldReader,
+    pub record: Record,
+    new_names: NewNames,
+    pub names: Names,
 }
 
-/// Fills a record with the members of an object, as a decoder does.
-pub(super) fn fill(record: &mut Record, line: &str) -> Result<(), RejectReason> {
-    record.begin();
-    let value: Value = serde_json::from_str(line).expect(line);
-    tell(record, "", &value)
+impl Desk {
+    pub fn new(change: impl FnOnce(&mut FieldLimits)) -> Desk {
+        let mut limits = FieldLimits::default();
+        change(&mut limits);
+        let reader = FieldReader::new(&limits);
+        Desk {
+            record: Record::new(),
+            new_names: NewNames::default(),
+            names: reader.names(0),
+            reader,
+        }
+    }
+
+    /// Begins a line.
+    pub fn sink(&mut self) -> RecordSink<'_> {
+        self.reader.sink(&mut self.record)
+    }
+
+    /// Lets the learner's side know the names so far.
+    pub fn hand_over(&mut self) {
+        self.reader.hand_over(&mut self.new_names);
+        self.names.append(&self.new_names);
+    }
+
+    /// Fills the record with the members of an object, as a decoder does.
+    pub fn fill(&mut self, line: &str) -> Result<(), RejectReason> {
+        let value: Value = serde_json::from_str(line).expect(line);
+        let told = tell(&mut self.sink(), "", &value);
+        self.hand_over();
+        told
+    }
+
+    /// The fields of the record.
+    pub fn fields(&self) -> Vec<(&[u8], FieldValue<'_>)> {
+        self.record.fields(&self.names).collect()
+    }
+
+    /// The value of a field.
+    pub fn value(&self, name: &[u8]) -> Option<FieldValue<'_>> {
+        let mut fields = self.record.fields(&self.names);
+        fields.find(|field| field.0 == name).map(|field| field.1)
+    }
 }
 
-fn tell(record: &mut Record, prefix: &str, value: &Value) -> Result<(), RejectReason> {
+fn tell(sink: &mut RecordSink<'_>, prefix: &str, value: &Value) -> Result<(), RejectReason> {
     for (key, value) in value.as_object().expect("an object") {
         let name = format!("{prefix}{key}");
         let n = name.as_bytes();
         match value {
-            Value::Null => record.null(n)?,
-            Value::Bool(b) => record.boolean(n, *b)?,
+            Value::Null => sink.null(n)?,
+            Value::Bool(b) => sink.boolean(n, *b)?,
             Value::Number(x) => {
                 let literal = x.to_string();
-                record.number(n, x.as_f64().unwrap(), literal.as_bytes())?;
+                sink.number(n, x.as_f64().unwrap(), literal.as_bytes())?;
             }
-            Value::String(s) => record.text(n, s)?,
+            Value::String(s) => sink.text(n, s)?,
             Value::Array(list) if list.iter().all(Value::is_number) => {
                 let values: Vec<f64> = list.iter().map(|x| x.as_f64().unwrap()).collect();
-                record.vector(n, &values)?;
+                sink.vector(n, &values)?;
             }
-            Value::Array(_) => record.other(n)?,
+            Value::Array(_) => sink.other(n)?,
             Value::Object(_) => {
-                record.other(n)?;
-                tell(record, &format!("{name}."), value)?;
+                sink.other(n)?;
+                tell(sink, &format!("{name}."), value)?;
             }
         }
     }
@@ -50,7 +91,7 @@ fn tell(record: &mut Record, prefix: &str, value: &Value) -> Result<(), RejectRe
 /// A plan with the record and row it works on.
 pub(super) struct Bench {
     pub plan: Plan,
-    pub record: Record,
+    pub desk: Desk,
     pub row: RowBuffer,
 }
 
@@ -58,22 +99,24 @@ impl Bench {
     pub fn new(config: PlanConfig) -> Bench {
         Bench {
             plan: Plan::new(config),
-            record: record_with(|_| {}),
+            desk: Desk::new(|_| {}),
             row: RowBuffer::new(),
         }
     }
 
     /// Reads a line with the plan growing.
     pub fn read(&mut self, line: &str) -> &RowBuffer {
-        fill(&mut self.record, line).expect(line);
-        self.plan.extract(&self.record, &mut self.row, true);
+        self.desk.fill(line).expect(line);
+        let (record, names) = (&self.desk.record, &self.desk.names);
+        self.plan.extract(record, names, &mut self.row, true);
         &self.row
     }
 
     /// Reads a line without the plan growing.
     pub fn peek(&mut self, line: &str) -> &RowBuffer {
-        fill(&mut self.record, line).expect(line);
-        self.plan.extract(&self.record, &mut self.row, false);
+        self.desk.fill(line).expect(line);
+        let (record, names) = (&self.desk.record, &self.desk.names);
+        self.plan.extract(record, names, &mut self.row, false);
         &self.row
     }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::testing::{Bench, fill, record_with, saved, spec};
+use super::testing::{Bench, Desk, saved, spec};
 use super::{
     Condition, ConditionTest, ConditionValue, FeatureKind, FeatureSpec, LabelValue, MAX_COLUMNS,
     Plan, PlanConfig, RowBuffer, TimeSpec, WeightValue,
@@ -480,7 +480,7 @@ proptest! {
         };
         let (mut plan, mut other) = (Plan::new(config()), Plan::new(config()));
         let (mut row, mut other_row) = (RowBuffer::new(), RowBuffer::new());
-        let mut kept = record_with(|l| l.max_names = max_names);
+        let mut kept = Desk::new(|l| l.max_names = max_names);
         for (i, line) in lines.iter().enumerate() {
             let mut members: Vec<(u8, String)> = line
                 .iter()
@@ -497,13 +497,13 @@ proptest! {
             let text = format!("{{{}}}", list.join(","));
             // A line that is refused, then this one; on the other side a record made anew.
             if let Some(name) = noise.get(i) {
-                fill(&mut kept, &format!("{{\"n{name}\":1}}")).unwrap();
+                kept.fill(&format!("{{\"n{name}\":1}}")).unwrap();
             }
-            fill(&mut kept, &text).unwrap();
-            plan.extract(&kept, &mut row, true);
-            let mut fresh = record_with(|_| {});
-            fill(&mut fresh, &text).unwrap();
-            other.extract(&fresh, &mut other_row, true);
+            kept.fill(&text).unwrap();
+            plan.extract(&kept.record, &kept.names, &mut row, true);
+            let mut fresh = Desk::new(|_| {});
+            fresh.fill(&text).unwrap();
+            other.extract(&fresh.record, &fresh.names, &mut other_row, true);
             let bits = |row: &RowBuffer| row.dense.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&row), bits(&other_row));
             prop_assert_eq!(&row.index, &other_row.index);

@@ -16,7 +16,7 @@ use crate::base::{
     EventHead, EventKind, EventSink, Micros, Reader, Scratch, SkipReason, StateError, Task, Writer,
 };
 use crate::detect::DetectorConfig;
-use crate::feature::{FieldValue, Plan, PlanConfig, Record, RowBuffer};
+use crate::feature::{Names, Plan, PlanConfig, Record, RowBuffer};
 use crate::learn::{LearnerConfig, UpdateMode};
 use crate::math::{hash64, hash128};
 
@@ -83,6 +83,8 @@ pub enum Outcome {
 pub struct Input<'a> {
     /// Its fields.
     pub record: &'a Record,
+    /// The names of its ids.
+    pub names: &'a Names,
     /// The line as received.
     pub line: &'a [u8],
     /// The line is a JSON object.
@@ -273,25 +275,16 @@ impl Model {
         self.clock.now()
     }
 
-    /// Whether the record's time, as this model reads it, is a time. Changes nothing.
-    pub fn time_is_readable(&self, record: &Record) -> bool {
-        let Some(spec) = &self.config.plan.time else {
-            return true;
-        };
-        match record.find(spec.field.as_bytes()) {
-            None | Some(FieldValue::Null) => true,
-            Some(FieldValue::Number(value, _)) => {
-                Micros::from_scaled(value, spec.micros_per_unit).is_some()
-            }
-            Some(FieldValue::Text(text)) => Micros::parse(text).is_some(),
-            Some(_) => false,
-        }
+    /// Whether the record's time, as this model reads it, is a time. Learns nothing.
+    pub fn time_is_readable(&mut self, record: &Record, names: &Names) -> bool {
+        self.plan.time_is_readable(record, names)
     }
 
     /// One record of one of its sources.
     pub fn process(&mut self, input: &Input<'_>, mode: Mode, out: &mut dyn EventSink) -> Outcome {
         let learn = mode == Mode::Learn;
-        self.plan.extract(input.record, &mut self.row, learn);
+        self.plan
+            .extract(input.record, input.names, &mut self.row, learn);
         let outcome = if !self.row.passes {
             Outcome::Skipped(SkipReason::Where)
         } else if self.row.key_missing {

@@ -1,18 +1,23 @@
 //! A record guesses the next name from the lines before, for speed: no guess may ever be believed.
 
 use learnd::decode::{Decoded, FormatConfig, Limits};
-use learnd::feature::{FieldLimits, Record};
+use learnd::feature::{FieldLimits, FieldReader, NewNames, Record};
 use proptest::prelude::*;
 
 /// What a line says, in words.
-fn read(format: &FormatConfig, lines: &[String], last: &mut Record) -> String {
+fn read(format: &FormatConfig, lines: &[String], limits: &FieldLimits) -> String {
+    let mut reader = FieldReader::new(limits);
+    let mut names = reader.names(0);
+    let (mut record, mut new_names) = (Record::new(), NewNames::default());
     let mut decoder = format.decoder(&Limits::default());
     decoder.start(None);
     let mut said = String::new();
     for line in lines {
-        last.begin();
-        said = match decoder.decode(line.as_bytes(), last) {
-            Ok(Decoded::Record) => format!("{:?}", last.fields().collect::<Vec<_>>()),
+        let decoded = decoder.decode(line.as_bytes(), &mut reader.sink(&mut record));
+        reader.hand_over(&mut new_names);
+        names.append(&new_names);
+        said = match decoded {
+            Ok(Decoded::Record) => format!("{:?}", record.fields(&names).collect::<Vec<_>>()),
             other => format!("{other:?}"),
         };
     }
@@ -62,8 +67,8 @@ proptest! {
         let lines: Vec<String> = lines.iter().map(|l| format!("{{{}}}", l.join(","))).collect();
         let limits = FieldLimits { duplicates_last, max_names, ..FieldLimits::default() };
         let json = FormatConfig::Json;
-        let after_others = read(&json, &lines, &mut Record::new(0, &limits));
-        let alone = read(&json, &lines[lines.len() - 1..], &mut Record::new(0, &limits));
+        let after_others = read(&json, &lines, &limits);
+        let alone = read(&json, &lines[lines.len() - 1..], &limits);
         prop_assert_eq!(after_others, alone);
     }
 }

@@ -1,0 +1,135 @@
+//! The lines of one source into batches of records: all that happens to a line before it is learned
+//! from.
+//!
+//! Invariant: what a batch holds depends on the lines of its stream before it and on nothing that
+//! is learned, so batches may be made on one thread and learned from on another.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::base::{Chunk, LineSpan, Reject, RejectReason};
+use crate::decode::{Decoded, Decoder, FormatConfig, Limits};
+use crate::feature::{FieldLimits, FieldReader, Names, NewNames, Record};
+
+/// Most lines of a batch. Records of so many lines stay in the processor's cache from where they are
+/// decoded to where they are learned from.
+const BATCH_LINES: usize = 32;
+
+/// Some lines of a chunk, decoded. Reused, it allocates nothing.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Which lines of the chunk.
+    lines: Range<usize>,
+    /// What became of each of them.
+    outcomes: Vec<Result<Decoded, Reject>>,
+    /// One for each line, and perhaps more; filled where the outcome says so.
+    records: Vec<Record>,
+    /// Names that occur here for the first time.
+    pub(crate) names: NewNames,
+    /// The header of the stream, if it was among the lines.
+    pub(crate) header: Option<Vec<u8>>,
+}
+
+impl Batch {
+    /// Line by line what became of it, and the record that holds if it became one.
+    pub(crate) fn lines(
+        &self,
+        chunk: &Chunk,
+    ) -> impl Iterator<Item = (LineSpan, Result<Decoded, Reject>, &Record)> {
+        let spans = chunk.lines[self.lines.clone()].iter().copied();
+        let outcomes = self.outcomes.iter().copied();
+        spans
+            .zip(outcomes)
+            .zip(&self.records)
+            .map(|((span, outcome), record)| (span, outcome, record))
+    }
+}
+
+/// One stream that is being read.
+struct Stream {
+    decoder: Decoder,
+    /// The header has been handed over, or there is none to come.
+    header_told: bool,
+}
+
+/// Decodes the streams of one source.
+pub(crate) struct LineDecoder {
+    format: FormatConfig,
+    limits: Limits,
+    reader: FieldReader,
+    streams: HashMap<u64, Stream>,
+}
+
+impl LineDecoder {
+    /// For a source of this format.
+    pub(crate) fn new(format: &FormatConfig, limits: &Limits) -> LineDecoder {
+        LineDecoder {
+            format: format.clone(),
+            limits: limits.clone(),
+            reader: FieldReader::new(&FieldLimits {
+                max_fields: limits.max_fields,
+                duplicates_last: limits.duplicates_last,
+                name_seed: super::random_seed(),
+                ..FieldLimits::default()
+            }),
+            streams: HashMap::new(),
+        }
+    }
+
+    /// The names in its records, which grow by what each batch brings.
+    pub(crate) fn names(&self, source: u16) -> Names {
+        self.reader.names(source)
+    }
+
+    /// Begins a stream: at its beginning, or in its middle with the header saved for it (empty if
+    /// none was seen yet).
+    pub(crate) fn begin(&mut self, stream: u64, header: Option<&Vec<u8>>) {
+        let mut decoder = self.format.decoder(&self.limits);
+        decoder.start(header.map(Vec::as_slice));
+        let header_told = !decoder.header().is_empty();
+        let begun = Stream {
+            decoder,
+            header_told,
+        };
+        self.streams.insert(stream, begun);
+    }
+
+    /// Nothing of a stream follows.
+    pub(crate) fn end(&mut self, stream: u64) {
+        self.streams.remove(&stream);
+    }
+
+    /// Decodes some lines of a chunk from the line at index `from` on; returns the index of the
+    /// first that is left for the next batch.
+    pub(crate) fn decode(&mut self, chunk: &Chunk, from: usize, batch: &mut Batch) -> usize {
+        let to = chunk.lines.len().min(from + BATCH_LINES);
+        let stream = self
+            .streams
+            .get_mut(&chunk.stream.number)
+            .expect("a stream begins before its lines are decoded");
+        batch.lines = from..to;
+        batch.outcomes.clear();
+        batch.header = None;
+        if batch.records.len() < to - from {
+            batch.records.resize_with(to - from, Record::new);
+        }
+        for (&span, record) in chunk.lines[from..to].iter().zip(&mut batch.records) {
+            let line = chunk.line(span);
+            batch.outcomes.push(if span.too_long {
+                Err(Reject {
+                    reason: RejectReason::TooLong,
+                    at: line.len() as u32,
+                })
+            } else {
+                let mut sink = self.reader.sink(record);
+                stream.decoder.decode(line, &mut sink)
+            });
+        }
+        if !stream.header_told && !stream.decoder.header().is_empty() {
+            batch.header = Some(stream.decoder.header().to_vec());
+            stream.header_told = true;
+        }
+        self.reader.hand_over(&mut batch.names);
+        to
+    }
+}
