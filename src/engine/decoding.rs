@@ -11,9 +11,11 @@ use crate::base::{Chunk, LineSpan, Reject, RejectReason};
 use crate::decode::{Decoded, Decoder, FormatConfig, Limits};
 use crate::feature::{FieldLimits, FieldReader, Names, NewNames, Record};
 
-/// Most lines of a batch. Records of so many lines stay in the processor's cache from where they are
-/// decoded to where they are learned from.
-const BATCH_LINES: usize = 32;
+/// Most lines of a batch that is learned from on the thread that decoded it: so many records stay in
+/// the nearest cache between the two.
+pub(crate) const LINES_HERE: usize = 32;
+/// Most lines of a batch that goes to another thread, which costs a wake-up each time.
+pub(crate) const LINES_AWAY: usize = 256;
 
 /// Some lines of a chunk, decoded. Reused, it allocates nothing.
 #[derive(Default)]
@@ -31,6 +33,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Index of the first line of the chunk that is not in it or a batch before.
+    pub(crate) fn end(&self) -> usize {
+        self.lines.end
+    }
+
     /// Line by line what became of it, and the record that holds if it became one.
     pub(crate) fn lines(
         &self,
@@ -52,11 +59,13 @@ struct Stream {
     header_told: bool,
 }
 
-/// Decodes the streams of one source.
+/// Decodes the streams of one source. Where lines mean the same in every stream and at every place,
+/// several decoders may share a source: each has ids of its own for names, and its own [`Names`].
 pub(crate) struct LineDecoder {
     format: FormatConfig,
     limits: Limits,
     reader: FieldReader,
+    /// By number; where streams have no header, one stands for all.
     streams: HashMap<u64, Stream>,
 }
 
@@ -81,31 +90,56 @@ impl LineDecoder {
         self.reader.names(source)
     }
 
-    /// Begins a stream: at its beginning, or in its middle with the header saved for it (empty if
-    /// none was seen yet).
-    pub(crate) fn begin(&mut self, stream: u64, header: Option<&Vec<u8>>) {
-        let mut decoder = self.format.decoder(&self.limits);
-        decoder.start(header.map(Vec::as_slice));
-        let header_told = !decoder.header().is_empty();
-        let begun = Stream {
-            decoder,
-            header_told,
-        };
-        self.streams.insert(stream, begun);
+    /// Whether streams of this format begin with a header, which the lines after it depend on.
+    pub(crate) fn has_headers(&self) -> bool {
+        has_headers(&self.format)
     }
 
-    /// Nothing of a stream follows.
-    pub(crate) fn end(&mut self, stream: u64) {
-        self.streams.remove(&stream);
+    /// Begins the stream of a chunk, unless it has begun: at its beginning, or in its middle with
+    /// the header saved for it (empty if none was seen yet).
+    pub(crate) fn begin(&mut self, chunk: &Chunk, header: &[u8]) {
+        let number = self.number_of(chunk);
+        let (format, limits) = (&self.format, &self.limits);
+        self.streams.entry(number).or_insert_with(|| {
+            let mut decoder = format.decoder(limits);
+            decoder.start((chunk.start > 0).then_some(header));
+            let header_told = !decoder.header().is_empty();
+            Stream {
+                decoder,
+                header_told,
+            }
+        });
     }
 
-    /// Decodes some lines of a chunk from the line at index `from` on; returns the index of the
-    /// first that is left for the next batch.
-    pub(crate) fn decode(&mut self, chunk: &Chunk, from: usize, batch: &mut Batch) -> usize {
-        let to = chunk.lines.len().min(from + BATCH_LINES);
+    /// All lines of a chunk have been decoded.
+    pub(crate) fn end(&mut self, chunk: &Chunk) {
+        if chunk.last && self.has_headers() {
+            self.streams.remove(&chunk.stream.number);
+        }
+    }
+
+    fn number_of(&self, chunk: &Chunk) -> u64 {
+        if self.has_headers() {
+            chunk.stream.number
+        } else {
+            0
+        }
+    }
+
+    /// Decodes at most so many lines of a chunk from the line at index `from` on; returns the index
+    /// of the first that is left for the next batch.
+    pub(crate) fn decode(
+        &mut self,
+        chunk: &Chunk,
+        from: usize,
+        most: usize,
+        batch: &mut Batch,
+    ) -> usize {
+        let to = chunk.lines.len().min(from + most);
+        let number = self.number_of(chunk);
         let stream = self
             .streams
-            .get_mut(&chunk.stream.number)
+            .get_mut(&number)
             .expect("a stream begins before its lines are decoded");
         batch.lines = from..to;
         batch.outcomes.clear();
@@ -132,4 +166,9 @@ impl LineDecoder {
         self.reader.hand_over(&mut batch.names);
         to
     }
+}
+
+/// Whether streams of this format begin with a header.
+pub(crate) fn has_headers(format: &FormatConfig) -> bool {
+    matches!(format, FormatConfig::Csv(_))
 }

@@ -6,18 +6,23 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::{Clock, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions};
+use crate::base::{Chunk, Clock, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions};
 use crate::config::Config;
 use crate::model::{Mode, Model};
 use crate::source::{SourceError, eval_reader};
 use crate::state::Snapshot;
 
 use super::EngineError;
+use super::lookahead::{self, Lookahead};
 use super::pipeline::{Output, Pipeline, Rejection};
 use super::recover::{self, KeptAside};
+
+/// Chunks that were read and wait at most.
+const CHUNKS_READ: usize = 2;
 
 /// What `eval` is asked to do.
 #[derive(Clone, Debug)]
@@ -135,7 +140,8 @@ pub fn eval(
     clock: &Arc<dyn Clock>,
     watcher: &mut dyn Watcher,
 ) -> Result<EvalReport, EngineError> {
-    let mut pipeline = Pipeline::new(config);
+    let mut pipeline = Pipeline::with_decoders(config, lookahead::decoders());
+    let mut chunks = Lookahead::start(&pipeline).map_err(EngineError::Thread)?;
     if let Some(path) = &options.model {
         let (snapshot, path) = crate::state::load_path(path)?;
         let from = path.display().to_string();
@@ -169,6 +175,7 @@ pub fn eval(
             read(
                 config,
                 path,
+                &mut chunks,
                 &mut pipeline,
                 Mode::Learn,
                 began,
@@ -197,6 +204,7 @@ pub fn eval(
             read(
                 config,
                 path,
+                &mut chunks,
                 &mut pipeline,
                 Mode::Test,
                 began,
@@ -269,6 +277,7 @@ fn model_json(model: &Model, (records, labelled): (u64, u64), passes: &[Value]) 
 fn read(
     config: &Config,
     path: &Path,
+    chunks: &mut Lookahead<u64>,
     pipeline: &mut Pipeline,
     mode: Mode,
     time: Micros,
@@ -290,18 +299,51 @@ fn read(
             error,
         },
     })?;
-    while let Some(mut chunk) = reader.next_chunk().map_err(failed)? {
-        chunk.received = time;
-        pipeline.chunk(&chunk, mode, output);
+    let size = reader.size().unwrap_or(0);
+    let (sender, ready) = sync_channel(CHUNKS_READ);
+    std::thread::Builder::new()
+        .name("read".into())
+        .spawn(move || {
+            loop {
+                let chunk = reader.next_chunk().transpose();
+                let Some(chunk) = chunk.map(|chunk| Ok((chunk?, reader.bytes_read()))) else {
+                    return;
+                };
+                let failed = chunk.is_err();
+                if sender.send(chunk).is_err() || failed {
+                    return;
+                }
+            }
+        })
+        .map_err(EngineError::Thread)?;
+    let mut outcome = Ok(());
+    loop {
+        while outcome.is_ok() && chunks.has_room() {
+            let next = if chunks.is_empty() {
+                ready.recv().ok()
+            } else {
+                ready.try_recv().ok()
+            };
+            match next {
+                Some(Ok((chunk, bytes))) => {
+                    let received = time;
+                    chunks.push(Chunk { received, ..chunk }, bytes);
+                }
+                Some(Err(error)) => outcome = Err(failed(error)),
+                None => break,
+            }
+        }
+        let Some((_, bytes)) = chunks.process(pipeline, mode, output) else {
+            return outcome;
+        };
         output.write_predictions()?;
         output.table.show(pipeline.models(), watcher);
         watcher.progress(Progress {
-            bytes: reader.bytes_read(),
-            size: reader.size().unwrap_or(0),
+            bytes,
+            size,
             records: pipeline.counts(0).records,
         });
     }
-    Ok(())
 }
 
 /// Takes predictions to a file and rows to the table.

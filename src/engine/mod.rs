@@ -9,6 +9,7 @@ mod decoding;
 mod error;
 mod eval;
 mod handle;
+mod lookahead;
 mod outbox;
 mod pipeline;
 mod predict;

@@ -7,7 +7,7 @@
 //! were cut into chunks.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::{Chunk, EventSink, Micros, Reject, RejectReason, StreamName};
 use crate::config::{Config, SourceConfig};
@@ -16,7 +16,7 @@ use crate::feature::{Names, Record};
 use crate::model::{Input, Mode, Model};
 use crate::state::{SourceState, StreamState};
 
-use super::decoding::{Batch, LineDecoder};
+use super::decoding::{Batch, LINES_HERE, LineDecoder, has_headers};
 
 /// Finished streams remembered per source, so that a rotated file is not read twice.
 const REMEMBERED_STREAMS: usize = 10_000;
@@ -98,8 +98,8 @@ struct StreamLane {
 struct SourceLane {
     name: String,
     format: FormatConfig,
-    /// What this source's records know of names.
-    names: Names,
+    /// The names in this source's records, by decoder.
+    names: Vec<Names>,
     live: HashMap<u64, StreamLane>,
     /// Streams of earlier runs by the number that the source knows them under, until they go on.
     resumable: Vec<Option<StreamState>>,
@@ -115,8 +115,8 @@ struct SourceLane {
 /// Sources and models.
 pub struct Pipeline {
     sources: Vec<SourceLane>,
-    /// By source; with `batch` all that takes part in decoding.
-    decoders: Vec<LineDecoder>,
+    /// By decoder and source.
+    decoders: Vec<Vec<Arc<Mutex<LineDecoder>>>>,
     batch: Batch,
     models: Vec<Model>,
     /// Records processed.
@@ -124,23 +124,34 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Sources and models of a configuration, nothing learned.
+    /// Sources and models of a configuration, nothing learned; lines are decoded where they are
+    /// learned from, or on one thread beside.
     pub fn new(config: &Config) -> Pipeline {
+        Pipeline::with_decoders(config, 1)
+    }
+
+    /// As above, with so many decoders for each source (at least one). Nothing that is learned
+    /// depends on how many there are.
+    pub fn with_decoders(config: &Config, decoders: usize) -> Pipeline {
         let models: Vec<Model> = config
             .models
             .iter()
             .enumerate()
             .map(|(i, model)| Model::new(model.clone(), i))
             .collect();
-        let decoders: Vec<LineDecoder> = config
-            .sources
-            .iter()
-            .map(|source| LineDecoder::new(&source.format, &source.limits))
+        let of_source = |source: &SourceConfig| LineDecoder::new(&source.format, &source.limits);
+        let decoders: Vec<Vec<LineDecoder>> = (0..decoders.max(1))
+            .map(|_| config.sources.iter().map(of_source).collect())
             .collect();
         let lane = |(i, source): (usize, &SourceConfig)| SourceLane {
             name: source.name.clone(),
             format: source.format.clone(),
-            names: decoders[i].names(i as u16),
+            names: (0..)
+                .zip(&decoders)
+                .map(|(d, of_sources)| {
+                    of_sources[i].names(d * config.sources.len() as u16 + i as u16)
+                })
+                .collect(),
             live: HashMap::new(),
             resumable: Vec::new(),
             finished: Vec::new(),
@@ -152,9 +163,13 @@ impl Pipeline {
                 .collect(),
         };
         let sources = config.sources.iter().enumerate().map(lane).collect();
+        let shared = |of_sources: Vec<LineDecoder>| {
+            let shared = of_sources.into_iter().map(|d| Arc::new(Mutex::new(d)));
+            shared.collect()
+        };
         Pipeline {
             sources,
-            decoders,
+            decoders: decoders.into_iter().map(shared).collect(),
             batch: Batch::default(),
             models,
             order: 0,
@@ -194,45 +209,85 @@ impl Pipeline {
         (lane.models.first().copied(), plain)
     }
 
-    /// One chunk.
+    /// How many decoders a source has.
+    pub(crate) fn decoders(&self) -> usize {
+        self.decoders.len()
+    }
+
+    /// A decoder of a source.
+    pub(crate) fn decoder(&self, decoder: usize, source: u16) -> Arc<Mutex<LineDecoder>> {
+        Arc::clone(&self.decoders[decoder][source as usize])
+    }
+
+    /// Whether a source's streams begin with headers: then one decoder has all its lines.
+    pub(crate) fn has_headers(&self, source: u16) -> bool {
+        has_headers(&self.sources[source as usize].format)
+    }
+
+    /// One chunk, decoded here.
     pub fn chunk(&mut self, chunk: &Chunk, mode: Mode, out: &mut dyn Output) {
+        let decoder = self.decoder(0, chunk.source);
+        let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+        decoder.begin(chunk, &self.header_of(chunk));
         self.begin(chunk);
         let mut batch = std::mem::take(&mut self.batch);
         let mut from = 0;
         while from < chunk.lines.len() {
-            from = self.decoders[chunk.source as usize].decode(chunk, from, &mut batch);
-            self.learn(chunk, &mut batch, mode, out);
+            from = decoder.decode(chunk, from, LINES_HERE, &mut batch);
+            self.learn(chunk, &mut batch, 0, mode, out);
         }
         self.batch = batch;
+        decoder.end(chunk);
         self.end(chunk);
     }
 
+    /// The header that was saved for a chunk's stream; empty where there is none.
+    pub(crate) fn header_of(&self, chunk: &Chunk) -> Vec<u8> {
+        let lane = &self.sources[chunk.source as usize];
+        let number = chunk.stream.number;
+        if let Some(live) = lane.live.get(&number) {
+            return live.header.clone();
+        }
+        let early = lane.resumable.get(number as usize).and_then(Option::as_ref);
+        let finished = || lane.finished.iter().find(|(n, _)| *n == number);
+        early
+            .or_else(|| finished().map(|(_, state)| state))
+            .map(|state| state.header.clone())
+            .unwrap_or_default()
+    }
+
     /// Takes up the chunk's stream where an earlier run left it, or begins it.
-    fn begin(&mut self, chunk: &Chunk) {
+    pub(crate) fn begin(&mut self, chunk: &Chunk) {
         let lane = &mut self.sources[chunk.source as usize];
         let number = chunk.stream.number;
-        let decoder = &mut self.decoders[chunk.source as usize];
         let (resumable, finished) = (&mut lane.resumable, &mut lane.finished);
         let stream = lane.live.entry(number).or_insert_with(|| {
             let known = take_known(resumable, finished, number);
-            let begun = begin_stream(known, chunk);
-            decoder.begin(number, (chunk.start > 0).then_some(&begun.header));
-            begun
+            begin_stream(known, chunk)
         });
         if !Arc::ptr_eq(&stream.name, &chunk.stream) {
             stream.name = Arc::clone(&chunk.stream);
         }
     }
 
-    /// Processes the lines of a batch in order; they are of a chunk whose stream has begun.
-    fn learn(&mut self, chunk: &Chunk, batch: &mut Batch, mode: Mode, out: &mut dyn Output) {
+    /// Processes the lines of a batch in order; they are of a chunk whose stream has begun, made by
+    /// the decoder with this index.
+    pub(crate) fn learn(
+        &mut self,
+        chunk: &Chunk,
+        batch: &mut Batch,
+        decoder: usize,
+        mode: Mode,
+        out: &mut dyn Output,
+    ) {
         let source = chunk.source as usize;
         let lane = &mut self.sources[source];
         let stream = lane
             .live
             .get_mut(&chunk.stream.number)
             .expect("the stream has begun");
-        lane.names.append(&batch.names);
+        let names = &mut lane.names[decoder];
+        names.append(&batch.names);
         if let Some(header) = batch.header.take() {
             stream.header = header;
         }
@@ -243,7 +298,7 @@ impl Pipeline {
             let mut readable = |record: &Record| {
                 lane.models
                     .iter()
-                    .all(|m| self.models[*m].time_is_readable(record, &lane.names))
+                    .all(|m| self.models[*m].time_is_readable(record, names))
             };
             let outcome = match outcome {
                 Ok(Decoded::Record) if !readable(record) => Err(Reject {
@@ -262,7 +317,7 @@ impl Pipeline {
                     self.order += u64::from(mode == Mode::Learn);
                     let input = Input {
                         record,
-                        names: &lane.names,
+                        names,
                         line,
                         is_json,
                         source: &lane.name,
@@ -292,7 +347,7 @@ impl Pipeline {
     }
 
     /// All lines of a chunk have been processed.
-    fn end(&mut self, chunk: &Chunk) {
+    pub(crate) fn end(&mut self, chunk: &Chunk) {
         let lane = &mut self.sources[chunk.source as usize];
         let number = chunk.stream.number;
         if let Some(stream) = lane.live.get_mut(&number) {
@@ -307,7 +362,6 @@ impl Pipeline {
             && let Some(stream) = lane.live.remove(&number)
         {
             lane.remember(&stream);
-            self.decoders[chunk.source as usize].end(number);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::feature::{FieldLimits, FieldReader, Names, NewNames, Record};
 use crate::model::{Input, Mode, Model, Outcome};
 
 use super::outbox::error_line;
+use super::pipeline::Pipeline;
 
 /// Decodes and predicts.
 pub(crate) struct Predictor {
@@ -43,7 +44,7 @@ impl EventSink for Answer {
 
 impl Predictor {
     /// A predictor whose records are told from those of the sources by their number.
-    pub(crate) fn new(config: &Config) -> Predictor {
+    pub(crate) fn new(config: &Config, pipeline: &Pipeline) -> Predictor {
         let format = |source: &u16| {
             let format = &config.sources[*source as usize].format;
             format.bears_labels().then(|| format.clone())
@@ -63,7 +64,7 @@ impl Predictor {
         Predictor {
             framer: FormatConfig::Json.framer(),
             formats: config.models.iter().map(of_model).collect(),
-            names: reader.names(config.sources.len() as u16),
+            names: reader.names((pipeline.decoders() * config.sources.len()) as u16),
             record: Record::new(),
             new_names: NewNames::default(),
             reader,

@@ -24,6 +24,7 @@ use crate::telemetry::Metrics;
 
 use super::EngineError;
 use super::handle::{Ask, Handle};
+use super::lookahead::{self, Lookahead};
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
 use super::predict::Predictor;
@@ -65,7 +66,7 @@ pub fn run(
     metrics: &Arc<Metrics>,
     serve: Option<Serve>,
 ) -> Result<Ended, EngineError> {
-    let mut pipeline = Pipeline::new(config);
+    let mut pipeline = Pipeline::with_decoders(config, lookahead::decoders());
     let (store, aside) = recover_state(config, options, &mut pipeline)?;
     let snapshots = match (store, &config.state) {
         (Some((store, newest)), Some(state)) => Some(
@@ -97,7 +98,8 @@ pub fn run(
     let worker = Worker {
         outbox: Outbox::new(config, dead_letters),
         queues: sinks.queues,
-        predictor: Predictor::new(config),
+        predictor: Predictor::new(config, &pipeline),
+        lookahead: Lookahead::start(&pipeline).map_err(EngineError::Thread)?,
         publisher: Publisher::new(config, Arc::clone(metrics)),
         snapshots,
         aside,

@@ -16,6 +16,7 @@ use crate::sink::SinkQueue;
 use crate::source::Delivery;
 
 use super::handle::Ask;
+use super::lookahead::Lookahead;
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
 use super::predict::Predictor;
@@ -26,9 +27,13 @@ use super::snapshots::{Snapshots, Written};
 /// Figures are published at least so often while records flow.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 
+/// Where a client's answers go.
+type Reply = mpsc::Sender<Vec<u8>>;
+
 /// Everything the learner's thread owns.
 pub(crate) struct Worker {
     pub(crate) pipeline: Pipeline,
+    pub(crate) lookahead: Lookahead<Option<Reply>>,
     pub(crate) outbox: Outbox,
     pub(crate) queues: Vec<SinkQueue>,
     pub(crate) predictor: Predictor,
@@ -41,7 +46,8 @@ pub(crate) struct Worker {
 
 /// Why the loop woke.
 enum Woken {
-    Delivery(Option<Delivery>),
+    Chunk,
+    End,
     Ask(Option<Ask>),
     Tick,
 }
@@ -61,18 +67,11 @@ impl Worker {
         let mut asks_open = true;
         loop {
             self.heartbeat.store(self.clock.now().0, Ordering::Relaxed);
-            let woken = runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    ask = asks.recv(), if asks_open => Woken::Ask(ask),
-                    delivery = inbox.recv() => Woken::Delivery(delivery),
-                    () = tokio::time::sleep(PUBLISH_EVERY) => Woken::Tick,
-                }
-            });
+            let woken = self.wait(runtime, &mut inbox, &mut asks, asks_open);
             let idle = matches!(woken, Woken::Tick);
             match woken {
-                Woken::Delivery(Some(delivery)) => self.deliver(delivery),
-                Woken::Delivery(None) => break,
+                Woken::Chunk => self.learn_first(),
+                Woken::End => break,
                 Woken::Ask(Some(ask)) => self.answer(ask),
                 Woken::Ask(None) => asks_open = false,
                 Woken::Tick => {}
@@ -97,14 +96,53 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { chunk, reply } = delivery;
-        let source = chunk.source as usize;
-        if reply.is_some() {
-            let (model, plain) = self.pipeline.answering(source);
+    /// Takes in what has come and tells what there is to do; waits if there is nothing.
+    fn wait(
+        &mut self,
+        runtime: &tokio::runtime::Handle,
+        inbox: &mut mpsc::Receiver<Delivery>,
+        asks: &mut mpsc::Receiver<Ask>,
+        asks_open: bool,
+    ) -> Woken {
+        if let Ok(ask) = asks.try_recv() {
+            return Woken::Ask(Some(ask));
+        }
+        while self.lookahead.has_room()
+            && let Ok(delivery) = inbox.try_recv()
+        {
+            self.lookahead.push(delivery.chunk, delivery.reply);
+        }
+        if !self.lookahead.is_empty() {
+            return Woken::Chunk;
+        }
+        let first = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                ask = asks.recv(), if asks_open => Err(Woken::Ask(ask)),
+                delivery = inbox.recv() => delivery.ok_or(Woken::End),
+                () = tokio::time::sleep(PUBLISH_EVERY) => Err(Woken::Tick),
+            }
+        });
+        match first {
+            Ok(delivery) => {
+                self.lookahead.push(delivery.chunk, delivery.reply);
+                Woken::Chunk
+            }
+            Err(woken) => woken,
+        }
+    }
+
+    /// Learns from the first chunk that waits.
+    fn learn_first(&mut self) {
+        if let Some((chunk, Some(_))) = self.lookahead.first() {
+            let (model, plain) = self.pipeline.answering(chunk.source as usize);
             self.outbox.answer_with(model, plain);
         }
-        self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
+        let (pipeline, outbox) = (&mut self.pipeline, &mut self.outbox);
+        let Some((chunk, reply)) = self.lookahead.process(pipeline, Mode::Learn, outbox) else {
+            return;
+        };
+        let source = chunk.source as usize;
         if let Some(reply) = reply {
             // The connection's reader lets no more lines in than its queue has room for answers,
             // so this fails only when the client is gone.
