@@ -25,7 +25,7 @@ const MOST_DECODERS: usize = 3;
 
 /// How many decoders each source should have on this machine.
 pub(crate) fn decoders() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     processors.saturating_sub(1).clamp(1, MOST_DECODERS)
 }
 
