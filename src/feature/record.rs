@@ -457,6 +457,7 @@ impl FieldSink for Record {
         Ok(())
     }
 
+    #[inline]
     fn hashed(&mut self, feature: HashedFeature) -> Result<(), RejectReason> {
         self.example.push(feature);
         Ok(())
