@@ -5,7 +5,13 @@
 //! or not; a column that is wholly a number is a number, quoted or not, since many writers quote
 //! everything; `true`, `false`, `nan` and `inf` mean what they say only without quotes.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a few instructions in the loop over columns, which calls would double"
+)]
+
 use super::scan::refuse;
+use super::word::{bytes_before, equal, first, word_at};
 use super::{CsvConfig, Decoded, Limits, number};
 use crate::base::{FieldSink, Reject, RejectReason};
 
@@ -21,6 +27,9 @@ pub(super) struct CsvDecoder {
     names: Vec<String>,
     /// A quoted value with its doubled quotes resolved.
     text: String,
+    /// Whether plain numbers are read the short way: where neither delimiter nor quote can be a part of
+    /// one. Never in the tests' oracle.
+    pub shortcuts: bool,
 }
 
 /// One column as it stands in a record.
@@ -43,6 +52,7 @@ impl CsvDecoder {
             refused: None,
             names: config.columns.clone(),
             text: String::new(),
+            shortcuts: is_plain(config),
         }
     }
 
@@ -64,7 +74,7 @@ impl CsvDecoder {
 
     pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
         let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r') && *b != self.config.delimiter;
-        if line.iter().all(blank) {
+        if line.first().is_none_or(blank) && line.iter().all(blank) {
             return Ok(Decoded::Blank);
         }
         if self.expects_header {
@@ -74,33 +84,49 @@ impl CsvDecoder {
         if let Some(reason) = self.refused {
             return Err(refuse(reason, 0));
         }
-        let line = utf8(line)?;
-        let plain = is_plain(&self.config);
-        let mut next = Some(0);
+        check_utf8(line)?;
+        // One past the delimiter; beyond the end of the line once the last column is read.
+        let mut start = 0;
         for name in &self.names {
-            let Some(start) = next else {
+            if start > line.len() {
                 return Err(refuse(RejectReason::Trailing, line.len()));
-            };
+            }
             // A column that is a number and nothing else is done once its digits are read.
-            if plain
-                && let Some((value, end)) =
-                    number::column_at(line.as_bytes(), start, self.limits.max_number)
-                && (end == line.len() || line.as_bytes()[end] == self.config.delimiter)
+            if self.shortcuts
+                && let Some((value, end)) = self.number_at(line, start)
             {
                 value
-                    .and_then(|x| out.number(name.as_bytes(), x, &line.as_bytes()[start..end]))
+                    .and_then(|x| out.number(name.as_bytes(), x, &line[start..end]))
                     .map_err(|reason| refuse(reason, start))?;
-                next = (end < line.len()).then_some(end + 1);
+                start = end + 1;
                 continue;
             }
             let cell = cell(line, start, &self.config, &mut self.text)?;
             tell(&cell, name, &self.limits, &self.config, out)
                 .map_err(|reason| refuse(reason, start))?;
-            next = cell.delimiter.map(|at| at + 1);
+            start = cell.delimiter.unwrap_or(line.len()) + 1;
         }
-        match next {
-            None => Ok(Decoded::Record),
-            Some(extra) => Err(refuse(RejectReason::Trailing, extra)),
+        if start > line.len() {
+            Ok(Decoded::Record)
+        } else {
+            Err(refuse(RejectReason::Trailing, start))
+        }
+    }
+
+    /// The number that the column from `start` on is, and where that ends; `None` where it is none,
+    /// or only between quotes or blanks.
+    #[inline(always)]
+    fn number_at(&self, line: &[u8], start: usize) -> Option<(Result<f64, RejectReason>, usize)> {
+        let (delimiter, longest) = (self.config.delimiter, self.limits.max_number);
+        match number::short::<false>(line, start) {
+            Some(read) if read.next == delimiter && read.end - start <= longest => {
+                Some((Ok(read.value), read.end))
+            }
+            _ => {
+                let (value, end) = number::column_at(line, start, longest)?;
+                let whole = line.get(end).is_none_or(|byte| *byte == delimiter);
+                whole.then_some((value, end))
+            }
         }
     }
 
@@ -121,11 +147,11 @@ impl CsvDecoder {
 
     /// The names in a header line.
     fn columns_of(&mut self, line: &[u8]) -> Result<Vec<String>, Reject> {
-        let text = utf8(line)?;
+        check_utf8(line)?;
         let mut names = Vec::new();
         let mut next = Some(0);
         while let Some(start) = next {
-            let cell = cell(text, start, &self.config, &mut self.text)?;
+            let cell = cell(line, start, &self.config, &mut self.text)?;
             let name = if cell.quoted {
                 cell.value
             } else {
@@ -153,30 +179,45 @@ fn is_plain(config: &CsvConfig) -> bool {
     !part(config.delimiter) && !part(config.quote)
 }
 
-fn utf8(line: &[u8]) -> Result<&str, Reject> {
-    std::str::from_utf8(line).map_err(|error| refuse(RejectReason::Utf8, error.valid_up_to()))
+fn check_utf8(line: &[u8]) -> Result<(), Reject> {
+    if line.is_ascii() {
+        return Ok(());
+    }
+    match std::str::from_utf8(line) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse(RejectReason::Utf8, error.valid_up_to())),
+    }
+}
+
+/// The first place from `start` on of a delimiter, a quote, or the end.
+#[inline]
+fn plain_end(bytes: &[u8], start: usize, config: &CsvConfig) -> usize {
+    let mut at = start;
+    while at < bytes.len() {
+        let word = word_at(bytes, at);
+        let mark = first(equal(word, config.delimiter) | equal(word, config.quote));
+        at += bytes_before(mark);
+        if mark < 64 {
+            break;
+        }
+    }
+    // Zeros behind the line may be taken for a delimiter.
+    at.min(bytes.len())
 }
 
 /// Takes the column that starts at `start`.
 fn cell<'a>(
-    line: &'a str,
+    bytes: &'a [u8],
     start: usize,
     config: &CsvConfig,
     buffer: &'a mut String,
 ) -> Result<Cell<'a>, Reject> {
-    let bytes = line.as_bytes();
     // Only a delimiter or quote that is not ASCII could stand within a character.
     let piece = |from: usize, to: usize| {
-        line.get(from..to)
-            .ok_or_else(|| refuse(RejectReason::Utf8, from))
+        std::str::from_utf8(&bytes[from..to]).map_err(|_| refuse(RejectReason::Utf8, from))
     };
     if bytes.get(start) != Some(&config.quote) {
-        let rest = &bytes[start..];
-        let end = start
-            + rest
-                .iter()
-                .position(|b| *b == config.delimiter || *b == config.quote)
-                .unwrap_or(rest.len());
+        let end = plain_end(bytes, start, config);
         if bytes.get(end) == Some(&config.quote) {
             return Err(refuse(RejectReason::Syntax, end));
         }

@@ -3,7 +3,16 @@
 //! Invariant: a value is the double nearest to the decimal literal. The short way (Clinger, "How to
 //! read floating point numbers accurately", 1990) is taken only where it is exact: an integer below
 //! 2^53 times or divided by a power of ten up to 10^22 rounds once.
+//!
+//! [`short`] reads the plainest literals a word at a time and says nothing of all others; those are
+//! for [`strict_json`] and [`column_at`], which read everything and are what it is tested against.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a few instructions in the innermost loops, which calls would double"
+)]
+
+use super::word::{bytes_before, first_other, less_zeros, marked, number_before, word_at};
 use crate::base::{Reject, RejectReason};
 
 /// Powers of ten that are exact doubles.
@@ -33,29 +42,6 @@ fn digit_at(bytes: &[u8], at: usize) -> Option<u64> {
     (digit < 10).then_some(digit as u64)
 }
 
-/// How many of the bytes are digits before the first that is none, and the number they make.
-///
-/// All eight at once: a byte that is no digit marks itself, the lowest mark being exact since
-/// carries only run upwards; the digits are shifted to the end of the word, zeros before them, and
-/// summed in pairs, pairs of pairs and so on (Lemire 2021, "Number parsing at a gigabyte per
-/// second").
-#[inline]
-fn leading_digits(bytes: [u8; 8]) -> (usize, u64) {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const MASK: u64 = 0x0000_00ff_0000_00ff;
-    let digits = u64::from_le_bytes(bytes) ^ (ONES * b'0' as u64);
-    let marks = (digits.wrapping_add(ONES * 0x76) | digits) & (ONES * 0x80);
-    let count = marks.trailing_zeros() / 8;
-    if count == 0 {
-        return (0, 0);
-    }
-    let pairs = digits << ((8 - count) * 8);
-    let pairs = pairs.wrapping_mul(10).wrapping_add(pairs >> 8);
-    let first = (pairs & MASK).wrapping_mul(100 + (1_000_000 << 32));
-    let second = ((pairs >> 16) & MASK).wrapping_mul(1 + (10_000 << 32));
-    (count as usize, first.wrapping_add(second) >> 32)
-}
-
 /// A literal taken apart.
 #[derive(Default)]
 struct Decimal {
@@ -70,11 +56,16 @@ impl Decimal {
     #[inline]
     fn digits(&mut self, bytes: &[u8], mut at: usize) -> usize {
         while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let (count, value) = leading_digits(*eight);
+            let digits = less_zeros(u64::from_le_bytes(*eight));
+            let other = first_other(digits);
+            let count = bytes_before(other);
+            if count == 0 {
+                return at;
+            }
             self.mantissa = self
                 .mantissa
                 .wrapping_mul(WHOLE_POWERS[count & 15])
-                .wrapping_add(value);
+                .wrapping_add(number_before(digits, other));
             self.digits += count;
             at += count;
             if count < 8 {
@@ -149,13 +140,109 @@ fn nearest(literal: &[u8]) -> Result<f64, RejectReason> {
     }
 }
 
+/// A literal that was read the short way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Short {
+    /// Its value.
+    pub value: f64,
+    /// Where it ends.
+    pub end: usize,
+    /// The byte that stands there; 0 at the end of the line.
+    pub next: u8,
+}
+
+/// Most characters of a literal that is read the short way.
+pub(super) const SHORT: usize = 15;
+
+/// Reads the plainest numbers only: a minus or none, up to six digits, then up to seven more behind
+/// a point, no exponent. `None` says nothing of what is there. With `JSON`, an `e` or `E` does not
+/// follow, nor does a zero lead other digits; else the caller has to look at what follows.
+#[inline(always)]
+pub(super) fn short<const JSON: bool>(bytes: &[u8], start: usize) -> Option<Short> {
+    // The line is as long as memory can hold at most, so nothing wraps.
+    let mut read = short_of::<JSON>(|at| word_at(bytes, start.wrapping_add(at)))?;
+    read.end = read.end.wrapping_add(start);
+    Some(read)
+}
+
+/// As [`short`], of the literal whose bytes from a place below 16 on are what `word_at` says. Without
+/// a branch on anything but the number's form, so that the numbers of a line overlap in time.
+#[inline(always)]
+pub(super) fn short_of<const JSON: bool>(word_at: impl Fn(usize) -> u64) -> Option<Short> {
+    const POINT: u64 = (b'.' ^ b'0') as u64;
+    let word = word_at(0);
+    // As many bits as the minus takes: 8, or 0 where there is none.
+    let minus = ((word & 0xff) ^ u64::from(b'-')).wrapping_sub(1) >> 60 & 8;
+    let sign = minus << 60;
+    let whole = less_zeros(word >> minus);
+    let mut end = minus as usize / 8;
+    let mantissa = if whole & 0xff < 10 && whole >> 8 & 0xff == POINT {
+        // Most numbers are of one digit and a fraction.
+        end += 2;
+        whole & 0xff
+    } else {
+        let n = first_other(whole);
+        if !(8..56).contains(&n) || (JSON && n >= 16 && whole as u8 == 0) {
+            return None;
+        }
+        let value = number_before(whole, n);
+        end += bytes_before(n);
+        let next = marked(whole, n);
+        if u64::from(next) != POINT {
+            let next = next ^ b'0';
+            return (!JSON || next | 0x20 != b'e').then_some(Short {
+                value: f64::from_bits((value as i64 as f64).to_bits() | sign),
+                end,
+                next,
+            });
+        }
+        end += 1;
+        value
+    };
+    let fraction = less_zeros(word_at(end));
+    let m = first_other(fraction);
+    if !(8..64).contains(&m) {
+        return None;
+    }
+    let places = bytes_before(m) & 7;
+    end += places;
+    let next = marked(fraction, m) ^ b'0';
+    if JSON && next | 0x20 == b'e' {
+        return None;
+    }
+    // Below 10^13, so that only the division rounds.
+    let mantissa = mantissa
+        .wrapping_mul(WHOLE_POWERS[places])
+        .wrapping_add(number_before(fraction, m));
+    let size = mantissa as i64 as f64 / POWERS[places];
+    // Signs are as good as random: a branch would be mispredicted every other time.
+    Some(Short {
+        value: f64::from_bits(size.to_bits() | sign),
+        end,
+        next,
+    })
+}
+
 /// Reads a JSON number (RFC 8259, section 6) that starts at `start`: its value and where it ends.
 ///
 /// # Errors
 /// `syntax` where the grammar is broken, `number_len` for a literal of more than `longest`
 /// characters, `number_range` for one beyond the range of a double.
-#[inline]
+#[inline(always)]
 pub(super) fn json(bytes: &[u8], start: usize, longest: usize) -> Result<(f64, usize), Reject> {
+    match short::<true>(bytes, start) {
+        Some(read) if read.end - start <= longest => Ok((read.value, read.end)),
+        _ => strict_json(bytes, start, longest),
+    }
+}
+
+/// As [`json`], without a short way.
+#[inline(never)]
+pub(super) fn strict_json(
+    bytes: &[u8],
+    start: usize,
+    longest: usize,
+) -> Result<(f64, usize), Reject> {
     let refuse = |reason, at: usize| Reject {
         reason,
         at: at as u32,
@@ -204,14 +291,17 @@ pub(super) fn json(bytes: &[u8], start: usize, longest: usize) -> Result<(f64, u
 /// # Errors
 /// As for [`json`], of a literal that is a number.
 pub(super) fn column(literal: &[u8], longest: usize) -> Option<Result<f64, RejectReason>> {
-    match column_at(literal, 0, longest) {
-        Some((value, end)) if end == literal.len() => Some(value),
-        _ => None,
+    match short::<false>(literal, 0) {
+        Some(read) if read.end == literal.len() && read.end <= longest => Some(Ok(read.value)),
+        _ => match column_at(literal, 0, longest) {
+            Some((value, end)) if end == literal.len() => Some(value),
+            _ => None,
+        },
     }
 }
 
 /// As [`column`], of as much from `start` on as is a number; also where it ends.
-#[inline]
+#[inline(never)]
 pub(super) fn column_at(
     bytes: &[u8],
     start: usize,
@@ -247,32 +337,6 @@ pub(super) fn column_at(
         decimal.value(&bytes[start..end])
     };
     Some((value, end))
-}
-
-/// As [`column_at`], of the plainest numbers only: up to seven digits on each side of a point, no
-/// exponent. `None` says nothing of what is there. It is small enough to be part of a loop, where
-/// the numbers of a line overlap in time.
-#[inline]
-pub(super) fn quick(bytes: &[u8], start: usize) -> Option<(f64, usize)> {
-    let negative = bytes.get(start) == Some(&b'-');
-    let whole_at = start + usize::from(negative);
-    let eight = |at: usize| bytes.get(at..)?.first_chunk::<8>();
-    let (n, whole) = leading_digits(*eight(whole_at)?);
-    if n == 0 || n == 8 {
-        return None;
-    }
-    let mut end = whole_at + n;
-    let mut size = whole as f64;
-    if bytes.get(end) == Some(&b'.') {
-        let (m, fraction) = leading_digits(*eight(end + 1)?);
-        if m == 0 || m == 8 {
-            return None;
-        }
-        // Together they are below 10^14, so that only the division rounds.
-        size = (size * POWERS[m & 7] + fraction as f64) / POWERS[m & 7];
-        end += 1 + m;
-    }
-    Some((if negative { -size } else { size }, end))
 }
 
 #[cfg(test)]
@@ -345,15 +409,49 @@ mod tests {
         }
 
         #[test]
-        fn the_quick_way_reads_what_the_long_way_reads(
-            text in "-?[0-9]{0,9}(\\.[0-9]{0,9})?[0-9.eE:| x-]{0,9}",
+        fn the_short_way_reads_what_the_strict_way_reads(
+            text in prop_oneof![
+                "-?[0-9]{0,9}(\\.[0-9]{0,9})?[0-9.eE:| x,}+-]{0,9}",
+                "-?0{0,3}[0-9]{1,7}\\.[0-9]{1,8}[eE ]?-?[0-9]?",
+                "[ -~]{0,12}",
+            ],
+            before in "[ -~]{0,9}",
+            longest in 1usize..20,
         ) {
-            if let Some((value, end)) = quick(text.as_bytes(), 0) {
-                let want: f64 = text[..end].parse().unwrap();
-                prop_assert_eq!(value.to_bits(), want.to_bits());
-                let next = text.as_bytes().get(end);
-                prop_assert!(next.is_none_or(|b| !b.is_ascii_digit()));
+            let line = format!("{before}{text}");
+            let (bytes, start) = (line.as_bytes(), before.len());
+            let next = |end: usize| bytes.get(end).copied().unwrap_or(0);
+            prop_assert_eq!(json(bytes, start, longest), strict_json(bytes, start, longest));
+            if let Some(read) = short::<true>(bytes, start) {
+                let strict = strict_json(bytes, start, 100).unwrap();
+                prop_assert_eq!((read.value.to_bits(), read.end), (strict.0.to_bits(), strict.1));
+                prop_assert_eq!(read.next, next(read.end));
             }
+            if let Some(read) = short::<false>(bytes, start) {
+                prop_assert_eq!(read.next, next(read.end));
+                if !matches!(read.next, b'e' | b'E') {
+                    let (value, end) = column_at(bytes, start, 100).unwrap();
+                    prop_assert_eq!((Ok(read.value.to_bits()), read.end), (value.map(f64::to_bits), end));
+                }
+            }
+            let strict = column_at(bytes, start, longest).filter(|(_, end)| *end == bytes.len());
+            prop_assert_eq!(column(&bytes[start..], longest), strict.map(|(value, _)| value));
+        }
+
+        #[test]
+        fn the_short_way_reads_plain_numbers_of_every_size(
+            whole in 0u32..1_000_000,
+            fraction in 0u32..10_000_000,
+            places in 0usize..8,
+            negative in any::<bool>(),
+        ) {
+            let sign = if negative { "-" } else { "" };
+            let fraction = &format!("{fraction:07}")[..places];
+            let point = if places > 0 { "." } else { "" };
+            let text = format!("{sign}{whole}{point}{fraction}");
+            let read = short::<true>(text.as_bytes(), 0).unwrap();
+            prop_assert_eq!(read.value.to_bits(), text.parse::<f64>().unwrap().to_bits());
+            prop_assert_eq!((read.end, read.next), (text.len(), 0));
         }
 
         #[test]

@@ -3,6 +3,7 @@
 //! Invariant: the line is UTF-8 and the cursor stands between characters, so every piece taken out
 //! between two ASCII bytes is text.
 
+use super::word::{below, bytes_before, equal, first};
 use crate::base::{Reject, RejectReason};
 
 /// The cursor.
@@ -135,22 +136,15 @@ pub(super) fn refuse(reason: RejectReason, at: usize) -> Reject {
 
 /// The first place from `at` on of a quote, a backslash, a control character, or the end.
 ///
-/// Eight bytes at a time: the lowest marked byte is exact, since borrows only run upwards
-/// (Mycroft's test for a zero byte).
+/// Eight bytes at a time.
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * limit as u64) & !word;
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
-        let marked = below(word, 0x20)
-            | below(word ^ (ONES * b'"' as u64), 1)
-            | below(word ^ (ONES * b'\\' as u64), 1);
-        let marked = marked & HIGH;
-        if marked != 0 {
-            return at + marked.trailing_zeros() as usize / 8;
+        let mark = first(below(word, 0x20) | equal(word, b'"') | equal(word, b'\\'));
+        at += bytes_before(mark);
+        if mark < 64 {
+            return at;
         }
-        at += 8;
     }
     while let Some(&byte) = bytes.get(at) {
         if byte < 0x20 || byte == b'"' || byte == b'\\' {

@@ -293,4 +293,24 @@ proptest! {
         let mut decoder = decoder(columns(&["a", "b", "c"]));
         fields(&mut decoder, &line).ok();
     }
+
+    #[test]
+    fn shortcuts_change_nothing_that_is_told_or_refused(
+        lines in proptest::collection::vec(prop_oneof![
+            proptest::collection::vec(prop_oneof![
+                "-?[0-9]{1,7}(\\.[0-9]{0,9})?", "[-+]?[0-9.]{0,9}(e-?[0-9]{0,3})?", "[ -~]{0,6}",
+                Just("\"1.5\"".to_owned()), Just("é\0".to_owned()),
+            ], 1..5).prop_map(|columns| columns.join(",").into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..20),
+        ], 1..6),
+        delimiter in prop::sample::select(b",\t;.-1e\0\xc3".to_vec()),
+        max_number in prop::sample::select(vec![4, 64]),
+    ) {
+        let format = FormatConfig::Csv(CsvConfig { delimiter, ..columns(&["a", "b", "c"]) });
+        let limits = Limits { max_number, ..Limits::default() };
+        let (mut quick, mut strict) = (format.decoder(&limits), format.decoder(&limits).strict());
+        for line in &lines {
+            prop_assert_eq!(fields(&mut quick, line), fields(&mut strict, line));
+        }
+    }
 }

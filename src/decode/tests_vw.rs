@@ -281,4 +281,67 @@ proptest! {
         let read: Vec<(String, f32)> = kept.features.into_iter().map(|f| (f.1, f.3)).collect();
         prop_assert_eq!(read, features);
     }
+
+    #[test]
+    fn shortcuts_change_nothing_that_is_told_or_refused(
+        head in prop_oneof![
+            "-?[0-9]{1,3}(\\.[0-9]{1,8})? ", Just(String::new()), "[ -~]{0,8}", "[01.]{1,3} [ .0-9]{0,4}",
+        ],
+        lines in proptest::collection::vec(proptest::collection::vec((0usize..9, prop_oneof![
+            4 => ":-?[0-9](\\.[0-9]{1,7})?",
+            2 => Just(String::new()),
+            1 => ":-?[0-9]{0,9}(\\.[0-9]{0,9})?(e-?[0-9]{1,2})?",
+            1 => "[ -~]{0,7}",
+            1 => "[ -~\\x00-\\x1fé]{0,4}",
+        ]), 0..9), 1..6),
+        blanks in prop::sample::select(vec![" ", "  ", "\t", "|", "|n ", "|a:2 ", "|b:0 ", "|c:1e-40 "]),
+        same in any::<bool>(),
+        all in any::<bool>(),
+    ) {
+        const NAMES: [&str; 9] =
+            ["a", "bc", "x12", "1", "0042", "seven_7", "eight_88", "fifteen_letters", "sixteen__letters"];
+        let format = FormatConfig::Vw(if all { VwHash::All } else { VwHash::Strings });
+        for limits in [
+            Limits::default(),
+            Limits { max_fields: 5, ..Limits::default() },
+            Limits { max_number: 16, max_key: 8, ..Limits::default() },
+        ] {
+            let (mut quick, strict) = (format.decoder(&limits), format.decoder(&limits));
+            let mut strict = strict.strict();
+            for features in &lines {
+                let mut line = format!("{head}|");
+                for (place, (name, rest)) in features.iter().enumerate() {
+                    let name = NAMES[if same { place } else { *name }];
+                    line.push_str(if place % 4 < 3 { " " } else { blanks });
+                    line.push_str(name);
+                    line.push_str(rest);
+                }
+                let (mut found, mut want) = (Kept::default(), Kept::default());
+                let got = quick.decode(line.as_bytes(), &mut found);
+                prop_assert_eq!(got, strict.decode(line.as_bytes(), &mut want), "{}", line);
+                if got.is_ok() {
+                    prop_assert_eq!(found, want, "{}", line);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shortcuts_judge_any_bytes_as_the_grammar_does(
+        lines in proptest::collection::vec(prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60),
+            "[ 01a:|'.#eE\\t+\\-né]{0,60}".prop_map(String::into_bytes),
+            "1 \\|( [a-c]{1,3}:[0-9]\\.[0-9]{1,3}){1,6}[ -~]{0,5}".prop_map(String::into_bytes),
+        ], 1..4),
+    ) {
+        let (mut quick, mut strict) = (VW.decoder(&Limits::default()), VW.decoder(&Limits::default()).strict());
+        for line in &lines {
+            let (mut found, mut want) = (Kept::default(), Kept::default());
+            let got = quick.decode(line, &mut found);
+            prop_assert_eq!(got, strict.decode(line, &mut want));
+            if got.is_ok() {
+                prop_assert_eq!(found, want);
+            }
+        }
+    }
 }

@@ -23,17 +23,34 @@
     reason = "a few instructions in the loop over features, which calls would double"
 )]
 
+use super::expected::Expected;
 use super::scan::refuse;
+use super::vw_words::LONGEST_WORD;
+use super::word::{below, bytes_before, equal, first, word_at};
 use super::{Decoded, Limits, VwHash, number};
 use crate::base::{Example, FieldSink, HashedFeature, Reject, RejectReason};
 use crate::math::murmur3_32;
 
 /// Reads the lines of one stream, each on its own.
 pub(super) struct VwDecoder {
-    hash: VwHash,
-    max_fields: usize,
+    pub grammar: Grammar,
+    /// The names of the line before.
+    pub expected: Expected,
+    /// The line that is read by words, with zeros behind it; kept for its memory.
+    pub padded: Vec<u8>,
+    /// Whether lines are read by words; never in the tests' oracle.
+    pub shortcuts: bool,
+}
+
+/// Longer lines are read without shortcuts: every stream keeps a copy of its longest one.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// How lines are read, whatever came before them.
+pub(super) struct Grammar {
+    pub hash: VwHash,
+    pub max_fields: usize,
     max_key: usize,
-    max_number: usize,
+    pub max_number: usize,
 }
 
 /// A byte that ends a name.
@@ -49,16 +66,28 @@ const ENDS_NAME: [bool; 256] = {
 
 /// Whether a feature, or a namespace's head, may end at this place.
 #[inline]
-fn ends(line: &[u8], at: usize) -> bool {
+pub(super) fn ends(line: &[u8], at: usize) -> bool {
     matches!(line.get(at), None | Some(b' ' | b'\t' | b'|'))
 }
 
+/// Where the first byte of a word is that may end a name; all control characters count among those.
+#[inline(always)]
+pub(super) fn first_end(word: u64) -> u32 {
+    first(below(word, b' ' + 1) | equal(word, b':') | equal(word, b'|'))
+}
+
 #[inline]
-fn name_end(line: &[u8], mut at: usize) -> usize {
-    while line.get(at).is_some_and(|b| !ENDS_NAME[*b as usize]) {
-        at += 1;
+pub(super) fn name_end(line: &[u8], mut at: usize) -> usize {
+    loop {
+        let mark = first_end(word_at(line, at));
+        at += bytes_before(mark);
+        if mark < 64 {
+            if line.get(at).is_none_or(|b| ENDS_NAME[*b as usize]) {
+                return at;
+            }
+            at += 1;
+        }
     }
-    at
 }
 
 /// Where a value ends: colons may be part of it.
@@ -91,26 +120,71 @@ pub(super) fn is_nonfinite(text: &[u8]) -> bool {
 }
 
 /// The one namespace that is being read.
-struct Space {
-    hash: u32,
-    scale: f32,
+pub(super) struct Space {
+    pub hash: u32,
+    pub scale: f32,
     /// Features without a name so far.
     anonymous: u32,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Space {
+            hash: 0,
+            scale: 1.0,
+            anonymous: 0,
+        }
+    }
 }
 
 impl VwDecoder {
     pub fn new(hash: VwHash, limits: &Limits) -> VwDecoder {
         VwDecoder {
-            hash,
-            max_fields: limits.max_fields,
-            max_key: limits.max_key,
-            max_number: limits.max_number,
+            grammar: Grammar {
+                hash,
+                max_fields: limits.max_fields,
+                max_key: limits.max_key,
+                max_number: limits.max_number,
+            },
+            expected: Expected::default(),
+            padded: Vec::new(),
+            // So that neither is looked at where names and numbers are shorter anyway.
+            shortcuts: limits.max_key >= LONGEST_WORD && limits.max_number >= number::SHORT,
         }
     }
 
+    pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.first().is_none_or(u8::is_ascii_whitespace) && line.trim_ascii().is_empty() {
+            return Ok(Decoded::Blank);
+        }
+        if !line.is_ascii()
+            && let Err(error) = std::str::from_utf8(line)
+        {
+            return Err(refuse(RejectReason::Utf8, error.valid_up_to()));
+        }
+        if self.shortcuts && line.len() <= LONGEST_LINE {
+            self.by_words(line, out)?;
+            return Ok(Decoded::Record);
+        }
+        let (mut at, mut fields) = (self.grammar.head(line, out)?, 0);
+        while at < line.len() {
+            // At a bar.
+            let mut space = Space::default();
+            at = self.grammar.open(line, at + 1, &mut space, out)?;
+            while line.get(at).is_some_and(|byte| *byte != b'|') {
+                // At a blank.
+                let grammar = &self.grammar;
+                at = grammar.feature(line, at + 1, &mut space, &mut fields, out)?;
+            }
+        }
+        Ok(Decoded::Record)
+    }
+}
+
+impl Grammar {
     /// H of the head of this file.
-    #[inline]
-    fn hash(&self, name: &[u8], seed: u32) -> u32 {
+    pub fn hash(&self, name: &[u8], seed: u32) -> u32 {
         if self.hash == VwHash::All {
             return murmur3_32(name, seed);
         }
@@ -132,29 +206,12 @@ impl VwDecoder {
         number.wrapping_add(seed)
     }
 
-    pub fn decode<S: FieldSink>(&self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.trim_ascii().is_empty() {
-            return Ok(Decoded::Blank);
-        }
-        if let Err(error) = std::str::from_utf8(line) {
-            return Err(refuse(RejectReason::Utf8, error.valid_up_to()));
-        }
+    /// What stands before the first bar; returns where that is.
+    #[inline(never)]
+    pub fn head<S: FieldSink>(&self, line: &[u8], out: &mut S) -> Result<usize, Reject> {
         let Some(bar) = memchr::memchr(b'|', line) else {
             return Err(refuse(RejectReason::Syntax, line.len()));
         };
-        self.head(line, bar, out)?;
-        let mut at = bar;
-        let mut fields = 0;
-        while at < line.len() {
-            // At a bar.
-            at = self.namespace(line, at + 1, &mut fields, out)?;
-        }
-        Ok(Decoded::Record)
-    }
-
-    /// What stands before the first bar.
-    fn head<S: FieldSink>(&self, line: &[u8], bar: usize, out: &mut S) -> Result<(), Reject> {
         let bom = if line.starts_with(b"\xef\xbb\xbf") {
             3
         } else {
@@ -208,7 +265,8 @@ impl VwDecoder {
             initial: initial.unwrap_or(0.0),
             tag,
         })
-        .map_err(|reason| refuse(reason, 0))
+        .map_err(|reason| refuse(reason, 0))?;
+        Ok(bar)
     }
 
     /// The number that the bytes between two places are, in single precision.
@@ -221,19 +279,14 @@ impl VwDecoder {
         }
     }
 
-    /// A namespace that starts behind its bar; returns where the next bar or the end is.
-    fn namespace<S: FieldSink>(
+    /// The head of a namespace that starts behind its bar; returns where it ends.
+    pub fn open<S: FieldSink>(
         &self,
         line: &[u8],
         start: usize,
-        fields: &mut usize,
+        space: &mut Space,
         out: &mut S,
     ) -> Result<usize, Reject> {
-        let mut space = Space {
-            hash: 0,
-            scale: 1.0,
-            anonymous: 0,
-        };
         let named = name_end(line, start);
         let mut at = named;
         let mut first = b' ';
@@ -251,46 +304,33 @@ impl VwDecoder {
         }
         out.namespace(first, (start as u32, named as u32))
             .map_err(|reason| refuse(reason, start))?;
-        while let Some(byte) = line.get(at) {
-            if *byte == b'|' {
-                break;
-            }
-            // At a blank.
-            at += 1;
-            if ends(line, at) {
-                continue;
-            }
-            *fields += 1;
-            if *fields > self.max_fields {
-                return Err(refuse(RejectReason::Fields, at));
-            }
-            at = self.feature(line, at, &mut space, out)?;
-        }
         Ok(at)
     }
 
-    /// A feature; returns where it ends.
-    #[inline]
-    fn feature<S: FieldSink>(
+    /// A feature, if one stands behind the blank before `start`; returns where it ends.
+    #[inline(never)]
+    pub fn feature<S: FieldSink>(
         &self,
         line: &[u8],
         start: usize,
         space: &mut Space,
+        fields: &mut usize,
         out: &mut S,
     ) -> Result<usize, Reject> {
+        if ends(line, start) {
+            return Ok(start);
+        }
+        *fields += 1;
+        if *fields > self.max_fields {
+            return Err(refuse(RejectReason::Fields, start));
+        }
         let named = name_end(line, start);
         self.check_key(start, named)?;
         let mut end = named;
         let mut value = space.scale;
         if line.get(named) == Some(&b':') {
             let from = named + 1;
-            let quick = number::quick(line, from)
-                .filter(|(_, until)| ends(line, *until) && until - from <= self.max_number);
-            let read = match quick {
-                Some((read, until)) => Some((Ok(read), until)),
-                None => number::column_at(line, from, self.max_number),
-            };
-            match read {
+            match number::column_at(line, from, self.max_number) {
                 Some((read, until)) if ends(line, until) => {
                     end = until;
                     let read = read.map_err(|reason| refuse(reason, from))?;

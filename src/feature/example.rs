@@ -25,6 +25,8 @@ struct Space {
     first: u8,
     /// Where its name stands in the line.
     name: (u32, u32),
+    /// Its first feature; the others follow, up to those of the next namespace.
+    start: u32,
 }
 
 /// The line, in arrays that the next one reuses.
@@ -38,8 +40,8 @@ pub(super) struct ExampleBuffer {
     initial: f32,
     tag: String,
     spaces: Vec<Space>,
-    /// The features, each with the index of its namespace.
-    features: Vec<(HashedFeature, u32)>,
+    /// The features, in the order of their namespaces.
+    features: Vec<HashedFeature>,
 }
 
 impl ExampleBuffer {
@@ -68,12 +70,13 @@ impl ExampleBuffer {
     }
 
     pub fn namespace(&mut self, first: u8, name: (u32, u32)) {
-        self.spaces.push(Space { first, name });
+        let start = self.features.len() as u32;
+        self.spaces.push(Space { first, name, start });
     }
 
+    #[inline]
     pub fn push(&mut self, feature: HashedFeature) {
-        let space = self.spaces.len().saturating_sub(1) as u32;
-        self.features.push((feature, space));
+        self.features.push(feature);
     }
 
     fn text(&self, span: (u32, u32)) -> &[u8] {
@@ -84,8 +87,9 @@ impl ExampleBuffer {
 
     /// Appends `namespace^feature`, or `namespace^feature^value`.
     fn name(&self, index: u32, out: &mut String) {
-        let (feature, space) = &self.features[index as usize];
-        let space = self.spaces.get(*space as usize).map_or((0, 0), |s| s.name);
+        let feature = &self.features[index as usize];
+        let begun = self.spaces.partition_point(|space| space.start <= index);
+        let space = self.spaces[..begun].last().map_or((0, 0), |s| s.name);
         let space = self.text(space);
         if !space.is_empty() {
             out.push_str(&String::from_utf8_lossy(space));
@@ -147,14 +151,13 @@ impl ExamplePlan {
         row.base = example.initial.into();
         row.has_id = !example.tag.is_empty();
         row.id.push_str(&example.tag);
-        let slots = example.features.iter().map(|(f, _)| f.hash & mask);
-        row.index.extend(slots);
-        row.value
-            .extend(example.features.iter().map(|(f, _)| f.value));
+        let features = example.features.iter();
+        row.index.extend(features.clone().map(|f| f.hash & mask));
+        row.value.extend(features.map(|f| f.value));
         let mut names = names;
-        if let Some(names) = names.as_deref_mut() {
-            for (index, slot) in row.index.iter().enumerate() {
-                names.remember(*slot, |out| example.name(index as u32, out));
+        if let Some(names) = names.as_deref_mut().filter(|names| !names.is_full()) {
+            for (index, slot) in (0..).zip(&row.index) {
+                names.remember(*slot, |out| example.name(index, out));
             }
         }
         if constant {
@@ -167,12 +170,13 @@ impl ExamplePlan {
         for letters in interactions {
             for (letter, members) in letters.iter().zip(&mut *members) {
                 members.clear();
-                let of_letter = |(_, space): &&(HashedFeature, u32)| {
-                    example.spaces[*space as usize].first == *letter
-                };
-                let indices = (0u32..).zip(&example.features);
-                let indices = indices.filter(|(_, feature)| of_letter(feature));
-                members.extend(indices.map(|(index, _)| index));
+                let ends = example.spaces.iter().skip(1).map(|next| next.start);
+                let ends = ends.chain([example.features.len() as u32]);
+                for (space, end) in example.spaces.iter().zip(ends) {
+                    if space.first == *letter {
+                        members.extend(space.start..end);
+                    }
+                }
             }
             let mut combine = Combine {
                 example,
@@ -221,7 +225,7 @@ impl Combine<'_> {
     fn deepen(&mut self, depth: usize, from: usize, hash: u32, value: f32) -> bool {
         for at in from..self.members[depth].len() {
             let index = self.members[depth][at];
-            let feature = self.example.features[index as usize].0;
+            let feature = self.example.features[index as usize];
             let hash = if depth == 0 {
                 feature.hash
             } else {

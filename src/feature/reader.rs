@@ -356,6 +356,7 @@ impl FieldSink for RecordSink<'_> {
         Ok(())
     }
 
+    #[inline]
     fn hashed(&mut self, feature: HashedFeature) -> Result<(), RejectReason> {
         self.record.example.push(feature);
         Ok(())

@@ -47,18 +47,30 @@ impl SlotNames {
         }
     }
 
+    /// Whether no further name is kept.
+    pub fn is_full(&self) -> bool {
+        self.slots.len() >= MOST_SLOTS
+    }
+
     /// Keeps a name for a slot that has none; `write` appends it.
     #[inline]
     pub fn remember(&mut self, slot: u32, write: impl FnOnce(&mut String)) {
         let bit = slot as usize & ((1 << MOST_BITS) - 1);
-        let (word, bit) = (bit / 64, 1 << (bit % 64));
-        let maybe = self.named[word] & bit != 0;
-        if self.slots.len() >= MOST_SLOTS
-            || (maybe && (self.exact || self.index.contains_key(&slot)))
-        {
+        let named = self.named[bit / 64] & 1 << (bit % 64) != 0;
+        if !(named && self.exact) {
+            self.keep(slot, named, write);
+        }
+    }
+
+    /// As [`SlotNames::remember`], of a slot that has none as far as the bits tell.
+    #[cold]
+    #[inline(never)]
+    fn keep(&mut self, slot: u32, maybe: bool, write: impl FnOnce(&mut String)) {
+        if self.is_full() || (maybe && self.index.contains_key(&slot)) {
             return;
         }
-        self.named[word] |= bit;
+        let bit = slot as usize & ((1 << MOST_BITS) - 1);
+        self.named[bit / 64] |= 1 << (bit % 64);
         let start = self.text.len();
         write(&mut self.text);
         let longest = self.text.floor_char_boundary(start + LONGEST_NAME);

@@ -4,30 +4,55 @@
 //! `hash64` is his MurmurHash64A. Neither resists an attacker who knows the seed: features are
 //! keyed by a secret seed where that matters (`hash_key_file`).
 
+use std::hint::select_unpredictable;
+
 /// MurmurHash3_x86_32.
 pub fn murmur3_32(bytes: &[u8], seed: u32) -> u32 {
-    const C1: u32 = 0xcc9e_2d51;
-    const C2: u32 = 0x1b87_3593;
     let mut h = seed;
     let (blocks, tail) = bytes.as_chunks::<4>();
     for block in blocks {
-        let k = u32::from_le_bytes(*block)
-            .wrapping_mul(C1)
-            .rotate_left(15)
-            .wrapping_mul(C2);
-        h = (h ^ k)
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64);
+        h = with_block(h, u32::from_le_bytes(*block));
     }
-    if !tail.is_empty() {
-        let mut k = 0u32;
-        for (i, &b) in tail.iter().enumerate() {
-            k |= u32::from(b) << (8 * i);
-        }
-        h ^= k.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2);
-    }
-    h ^= bytes.len() as u32;
+    let rest = match (tail, bytes.last_chunk::<4>()) {
+        ([], _) => 0,
+        // The last four bytes, of which the first are in the last block already.
+        (_, Some(last)) => u32::from_le_bytes(*last) >> (8 * (4 - tail.len())),
+        (_, None) => tail.iter().rev().fold(0, |k, b| k << 8 | u32::from(*b)),
+    };
+    finished(with_rest(h, rest), bytes.len() as u32)
+}
+
+/// [`murmur3_32`] of up to seven bytes, the first the lowest of `word`, which has zeros after them.
+#[inline]
+pub fn murmur3_32_of_word(word: u64, length: usize, seed: u32) -> u32 {
+    let (low, high) = (word as u32, (word >> 32) as u32);
+    // Lengths of words of a text are as good as random: both ways are computed, none is jumped to.
+    let (long, short) = ((with_block(seed, low), high), (seed, low));
+    let h = select_unpredictable(length >= 4, long.0, short.0);
+    let rest = select_unpredictable(length >= 4, long.1, short.1);
+    finished(with_rest(h, rest), length as u32)
+}
+
+const C1: u32 = 0xcc9e_2d51;
+const C2: u32 = 0x1b87_3593;
+
+#[inline]
+fn with_block(h: u32, block: u32) -> u32 {
+    with_rest(h, block)
+        .rotate_left(13)
+        .wrapping_mul(5)
+        .wrapping_add(0xe654_6b64)
+}
+
+/// No bytes leave the hash as it is, as zeros do.
+#[inline]
+fn with_rest(h: u32, rest: u32) -> u32 {
+    h ^ rest.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2)
+}
+
+#[inline]
+fn finished(h: u32, length: u32) -> u32 {
+    let mut h = h ^ length;
     h ^= h >> 16;
     h = h.wrapping_mul(0x85eb_ca6b);
     h ^= h >> 13;
@@ -78,6 +103,24 @@ mod tests {
             murmur3_32(b"The quick brown fox jumps over the lazy dog", 0x9747_b28c),
             0x2fa8_26cd
         );
+    }
+
+    #[test]
+    fn a_word_hashes_as_its_bytes_do_and_every_length_by_blocks_and_rest() {
+        // The sum is from an implementation of its own, byte by byte, in another language.
+        let text = b"0123456789abcdefghijk";
+        for length in 0..=7 {
+            let mut eight = [0; 8];
+            eight[..length].copy_from_slice(&text[..length]);
+            let word = u64::from_le_bytes(eight);
+            let want = murmur3_32(&text[..length], 7);
+            assert_eq!(murmur3_32_of_word(word, length, 7), want, "{length}");
+        }
+        let mut all = 0u32;
+        for length in 0..=text.len() {
+            all = all.wrapping_mul(31) ^ murmur3_32(&text[..length], 7);
+        }
+        assert_eq!(all, 0x3de7_4940);
     }
 
     #[test]
