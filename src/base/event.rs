@@ -4,9 +4,8 @@
 //! Invariant: every byte that came from a record is escaped or is JSON that the decoder accepted,
 //! so an event is always exactly one line.
 
-use std::io::Write as _;
-
 use super::Micros;
+use super::text::{hex, integer, number, string, time};
 
 /// The kinds of event a sink can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,11 +210,12 @@ impl<'a> Event<'a> {
         out.extend_from_slice(self.kind().as_str().as_bytes());
         out.extend_from_slice(b"\",\"event_id\":\"");
         hex(head.event_id, out);
-        out.push(b'"');
-        if let Some(time) = head.time {
-            write!(out, ",\"time\":\"{time}\"").expect("writing to memory cannot fail");
+        if let Some(at) = head.time {
+            out.extend_from_slice(b"\",\"time\":\"");
+            time(at, out);
         }
-        text_field("model", head.model, out);
+        out.extend_from_slice(b"\",\"model\":");
+        string(head.model, out);
         if !head.key.is_empty() {
             out.extend_from_slice(b",\"key\":[");
             for (i, part) in head.key.iter().enumerate() {
@@ -226,12 +226,13 @@ impl<'a> Event<'a> {
             }
             out.push(b']');
         }
-        text_field("source", head.source, out);
+        text_field(b",\"source\":", head.source, out);
         if head.seq > 0 {
-            write!(out, ",\"seq\":{}", head.seq).expect("writing to memory cannot fail");
+            out.extend_from_slice(b",\"seq\":");
+            integer(head.seq, out);
         }
         if let Some(id) = head.id {
-            text_field("id", id, out);
+            text_field(b",\"id\":", id, out);
         }
         self.render_body(options, out);
         out.extend_from_slice(b"}\n");
@@ -252,16 +253,17 @@ impl<'a> Event<'a> {
                 record_is_json,
                 ..
             } => {
-                number_field("score", score, out);
-                number_field("p_value", p_value, out);
-                text_field("severity", severity, out);
-                text_field("state", state, out);
+                number_field(b",\"score\":", score, out);
+                number_field(b",\"p_value\":", p_value, out);
+                text_field(b",\"severity\":", severity, out);
+                text_field(b",\"state\":", state, out);
                 out.extend_from_slice(b",\"incident\":\"");
                 hex(incident, out);
-                write!(out, "\",\"records\":{records}").expect("writing to memory cannot fail");
+                out.extend_from_slice(b"\",\"records\":");
+                integer(records, out);
                 if suppressed > 0 {
-                    write!(out, ",\"suppressed\":{suppressed}")
-                        .expect("writing to memory cannot fail");
+                    out.extend_from_slice(b",\"suppressed\":");
+                    integer(suppressed, out);
                 }
                 render_reasons(reasons, options, out);
                 if options.record && !record.is_empty() {
@@ -276,17 +278,17 @@ impl<'a> Event<'a> {
                 loss,
                 ..
             } => {
-                number_field("prediction", prediction, out);
+                number_field(b",\"prediction\":", prediction, out);
                 match label {
                     Some(label) if label_is_class => {
-                        write!(out, ",\"label\":{}", label as i64)
-                            .expect("writing to memory cannot fail");
+                        out.extend_from_slice(b",\"label\":");
+                        integer(label as i64, out);
                     }
-                    Some(label) => number_field("label", label, out),
+                    Some(label) => number_field(b",\"label\":", label, out),
                     None => {}
                 }
                 if let Some(loss) = loss {
-                    number_field("loss", loss, out);
+                    number_field(b",\"loss\":", loss, out);
                 }
             }
             Event::Class {
@@ -298,7 +300,7 @@ impl<'a> Event<'a> {
                 ..
             } => {
                 match prediction {
-                    Some(class) => text_field("prediction", class, out),
+                    Some(class) => text_field(b",\"prediction\":", class, out),
                     None => out.extend_from_slice(b",\"prediction\":null"),
                 }
                 out.extend_from_slice(b",\"probabilities\":{");
@@ -307,15 +309,14 @@ impl<'a> Event<'a> {
                         out.push(b',');
                     }
                     string(class, out);
-                    out.push(b':');
-                    number(*p, out);
+                    number_field(b":", *p, out);
                 }
                 out.push(b'}');
                 if let Some(label) = label {
-                    text_field("label", label, out);
+                    text_field(b",\"label\":", label, out);
                 }
                 if let Some(loss) = loss {
-                    number_field("loss", loss, out);
+                    number_field(b",\"loss\":", loss, out);
                 }
             }
             Event::Score {
@@ -324,9 +325,13 @@ impl<'a> Event<'a> {
                 anomaly,
                 ..
             } => {
-                number_field("score", score, out);
-                number_field("p_value", p_value, out);
-                write!(out, ",\"anomaly\":{anomaly}").expect("writing to memory cannot fail");
+                number_field(b",\"score\":", score, out);
+                number_field(b",\"p_value\":", p_value, out);
+                out.extend_from_slice(if anomaly {
+                    b",\"anomaly\":true"
+                } else {
+                    b",\"anomaly\":false"
+                });
             }
             Event::Drift {
                 detector,
@@ -334,9 +339,9 @@ impl<'a> Event<'a> {
                 after,
                 ..
             } => {
-                text_field("detector", detector, out);
-                number_field("before", before, out);
-                number_field("after", after, out);
+                text_field(b",\"detector\":", detector, out);
+                number_field(b",\"before\":", before, out);
+                number_field(b",\"after\":", after, out);
             }
         }
     }
@@ -377,10 +382,10 @@ fn render_reasons(reasons: &[Reason], options: &RenderOptions, out: &mut Vec<u8>
         out.extend_from_slice(b"{\"feature\":");
         string(&reason.feature, out);
         if !options.redact.contains(&reason.feature) {
-            number_field("value", reason.value, out);
-            number_field("expected", reason.expected, out);
+            number_field(b",\"value\":", reason.value, out);
+            number_field(b",\"expected\":", reason.expected, out);
         }
-        number_field("share", reason.share, out);
+        number_field(b",\"share\":", reason.share, out);
         out.push(b'}');
     }
     out.push(b']');
@@ -424,27 +429,16 @@ fn blank(value: &mut serde_json::Value, name: &str) {
     }
 }
 
-fn text_field(name: &str, value: &str, out: &mut Vec<u8>) {
-    write!(out, ",\"{name}\":").expect("writing to memory cannot fail");
+/// A field by its comma, name and colon. Their length is part of the type, so that they are copied
+/// without a call.
+fn text_field<const N: usize>(name: &[u8; N], value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
     string(value, out);
 }
 
-fn number_field(name: &str, value: f64, out: &mut Vec<u8>) {
-    write!(out, ",\"{name}\":").expect("writing to memory cannot fail");
+fn number_field<const N: usize>(name: &[u8; N], value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
     number(value, out);
-}
-
-/// The shortest decimal that reads back as the same double; null for what JSON cannot say.
-fn number(value: f64, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, &value).expect("writing to memory cannot fail");
-}
-
-fn string(value: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("writing to memory cannot fail");
-}
-
-fn hex(value: u128, out: &mut Vec<u8>) {
-    write!(out, "{value:032x}").expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]

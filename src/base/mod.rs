@@ -9,6 +9,7 @@ mod event;
 mod field;
 mod frame;
 mod row;
+mod text;
 mod time;
 
 pub use chunk::{Chunk, LineSpan, StreamName};
@@ -17,4 +18,5 @@ pub use event::{Event, EventHead, EventKind, EventKinds, EventSink, Reason, Rend
 pub use field::{Example, FieldSink, HashedFeature, Reject, RejectReason};
 pub use frame::{Cutter, Framer};
 pub use row::{Column, Label, Prediction, Row, Scale, Scratch, SkipReason, Task};
+pub use text::fixed_six;
 pub use time::{Clock, Micros};

@@ -4,7 +4,9 @@
 //! Invariant: events of one record stay together and in order; a client gets exactly one line for
 //! each of its lines that is not blank.
 
-use crate::base::{Event, EventKind, EventKinds, EventSink, RenderOptions};
+use std::io::Write as _;
+
+use crate::base::{Event, EventKind, EventKinds, EventSink, RenderOptions, fixed_six};
 use crate::config::Config;
 use crate::model::Model;
 
@@ -180,21 +182,26 @@ impl Output for Outbox {
 
 /// A prediction as Vowpal Wabbit writes it: six decimals, or none of a whole number, and the tag.
 fn plain_line(event: &Event<'_>, out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    let (head, written) = match event {
+    let head = match event {
         Event::Prediction {
             head, prediction, ..
         } => {
             let value = *prediction as f32;
-            let decimals = if value.floor() == value { 0 } else { 6 };
-            (head, write!(out, "{value:.decimals$}"))
+            if value.floor() == value {
+                write!(out, "{value:.0}").expect("writing to memory cannot fail");
+            } else {
+                fixed_six(value, out);
+            }
+            head
         }
         Event::Class {
             head, prediction, ..
-        } => (head, write!(out, "{}", prediction.unwrap_or("nan"))),
+        } => {
+            out.extend_from_slice(prediction.unwrap_or("nan").as_bytes());
+            head
+        }
         _ => return,
     };
-    written.expect("writing to memory cannot fail");
     if let Some(tag) = head.id {
         out.push(b' ');
         out.extend_from_slice(tag.as_bytes());
