@@ -45,7 +45,7 @@ def write(folder, kind, records):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     formats = {
-        "dense": ["json", "csv", "vw", "sign.vw"],
+        "dense": ["json", "csv", "sign.csv", "vw", "sign.vw"],
         "sparse": ["json", "vw"],
     }[kind]
     paths = {f: folder / f"{kind}-{records}.{f}" for f in formats}
@@ -53,14 +53,17 @@ def write(folder, kind, records):
         return paths
     partial = {f: open(path.with_name(path.name + ".partial"), "w") for f, path in paths.items()}
     if kind == "dense":
-        partial["csv"].write("_label," + ",".join(f"x{j}" for j in range(NUMBERS)) + "\n")
+        for form in ("csv", "sign.csv"):
+            partial[form].write("_label," + ",".join(f"x{j}" for j in range(NUMBERS)) + "\n")
         for y, x in dense(records):
             fields = ",".join(f'"x{j}":{v!r}' for j, v in enumerate(x))
             partial["json"].write(f'{{"_label":{y!r},{fields}}}\n')
-            partial["csv"].write(f"{y!r}," + ",".join(map(repr, x)) + "\n")
+            values, sign = ",".join(map(repr, x)), 1 if y > 0 else -1
+            partial["csv"].write(f"{y!r},{values}\n")
+            partial["sign.csv"].write(f"{sign},{values}\n")
             features = " ".join(f"x{j}:{v!r}" for j, v in enumerate(x))
             partial["vw"].write(f"{y!r} | {features}\n")
-            partial["sign.vw"].write(f"{1 if y > 0 else -1} | {features}\n")
+            partial["sign.vw"].write(f"{sign} | {features}\n")
     else:
         for y, words in sparse(records):
             fields = ",".join(f'"w{w}":1' for w in words)
