@@ -120,13 +120,14 @@ impl Series {
         } else {
             0.0
         };
+        let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
         // For records, the plain means of the last values. For ranks, one value counts in them as
         // no more than a few typical ones: it is strange itself, the nineteen after it are not.
         let at = (i % SMOOTH as u64) as usize;
-        let most = self.most_of_one(RESIDUAL);
+        let most = self.most_of_one(RESIDUAL, still);
         let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most);
         let at = (i % SHORT as u64) as usize;
-        let most = self.most_of_one(DEVIATION);
+        let most = self.most_of_one(DEVIATION, still);
         let (short, even_short) = sums(&self.recent, at, value, self.mean, most);
         let lift = short / (i + 1).min(SHORT as u64) as f64 - self.mean;
         let components = [
@@ -136,12 +137,14 @@ impl Series {
             (even_short / SHORT as f64).max(0.0),
         ];
         let records = [(drift / SMOOTH as f64).abs(), lift.max(0.0)];
-        let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
         let mut rank = 0.0f64;
-        for (component, &size) in components.iter().zip(&self.sizes) {
+        for (which, component) in components.iter().enumerate() {
+            let (size, count) = (self.sizes[which], self.sized[which]);
             // Below a billionth of the values themselves, movement is rounding.
             let size = if size > 1e-6 * still { size } else { still };
-            rank = rank.max(component / size);
+            if count >= RANGE_FROM {
+                rank = rank.max(component / size);
+            }
         }
         Reading {
             value,
@@ -159,9 +162,11 @@ impl Series {
         }
     }
 
-    fn most_of_one(&self, component: usize) -> f64 {
-        if self.sized[component] >= RANGE_FROM && self.sizes[component] > 0.0 {
-            MOST_OF_ONE * self.sizes[component]
+    /// What one value counts in a smoothed component at most. In a series that never moved a
+    /// first change is as large as any; what follows it is not strange for that.
+    fn most_of_one(&self, component: usize, still: f64) -> f64 {
+        if self.sized[component] >= RANGE_FROM {
+            MOST_OF_ONE * self.sizes[component].max(1e-6 * still)
         } else {
             f64::INFINITY
         }
@@ -340,6 +345,25 @@ fn finite<'a>(from: &Reader<'a>, name: &str, length: usize) -> Result<&'a [f64],
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_the_one_change_of_a_still_series_is_not_strange() {
+        for level in [0.0, 5.0] {
+            let mut s = Series::default();
+            let mut step = |value: f64, normal: bool| {
+                let reading = s.read(value, Micros(0));
+                s.learn(&reading, normal);
+                reading.rank
+            };
+            for _ in 0..1000 {
+                step(level, true);
+            }
+            assert!(step(level + 1.0, false) > 100.0);
+            for _ in 0..30 {
+                assert!(step(level, true) < 3.0);
+            }
+        }
+    }
 
     fn fed(values: impl IntoIterator<Item = f64>) -> Series {
         let mut s = Series::default();

@@ -48,7 +48,9 @@ impl Watch {
             index: &[],
             value: &[],
         };
-        let j = self.monitor.judge(row, Micros(time), &mut self.scratch);
+        let j = self
+            .monitor
+            .judge(row, Micros(time), None, &mut self.scratch);
         assert!(
             (0.0..1.0).contains(&j.score) && j.p_value > 0.0 && j.p_value <= 1.0,
             "{j:?}"
@@ -65,9 +67,9 @@ impl Watch {
         if v.alert.is_some() {
             self.alerts.push((n, time));
         }
-        let (what, shift) = self
-            .monitor
-            .absorb(row, Micros(time), &j, None, &mut self.scratch);
+        let (what, shift) =
+            self.monitor
+                .absorb(row, Micros(time), &j, None, None, &mut self.scratch);
         self.gated += u64::from(what == Absorbed::Gated);
         if shift.is_some() {
             self.drifts.push(n);
