@@ -100,7 +100,7 @@ impl Series {
     /// Reads a value against what came before it.
     pub fn read(&self, value: f64, time: Micros) -> Reading {
         let value = tame(value);
-        let season = (time.of_day() / HALF_HOUR) as usize;
+        let season = season_of(time);
         if self.count == 0 {
             return Reading {
                 value,
@@ -115,11 +115,12 @@ impl Series {
         }
         let i = self.count;
         let seasonal = self.season_count[season] > 0;
-        let residual = if seasonal {
-            value - self.season[season]
+        let baseline = if seasonal {
+            self.season[season]
         } else {
-            0.0
+            self.mean
         };
+        let residual = if seasonal { value - baseline } else { 0.0 };
         let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
         // For records, the plain means of the last values. For ranks, one value counts in them as
         // no more than a few typical ones: it is strange itself, the nineteen after it are not.
@@ -154,11 +155,7 @@ impl Series {
             records,
             raw: self.ratio(value, records, still),
             rank,
-            expected: if seasonal {
-                self.season[season]
-            } else {
-                self.mean
-            },
+            expected: baseline,
         }
     }
 
@@ -237,7 +234,21 @@ impl Series {
             return;
         }
         let mean = values.iter().map(|&(v, _)| tame(v)).sum::<f64>() / n;
-        let moved = mean - self.mean;
+        // Baselines are as old as their half hour's last visit, the mean is not: they move by how
+        // far these values lie from them, or a trend would be a change anew each half hour.
+        let (mut moved, mut of) = (0.0, 0.0);
+        for &(value, time) in values {
+            let season = season_of(time);
+            if self.season_count[season] > 0 {
+                moved += tame(value) - self.season[season];
+                of += 1.0;
+            }
+        }
+        let moved = if of > 0.0 {
+            moved / of
+        } else {
+            mean - self.mean
+        };
         self.mean = mean;
         for (baseline, &count) in self.season.iter_mut().zip(&self.season_count) {
             if count > 0 {
@@ -316,17 +327,30 @@ impl Series {
 }
 
 /// The sum of a window's values with `value` in place of the one at `at`, and the sum of their
-/// distances from `middle`, each no more than `most`.
+/// distances from `middle`, each no more than `most`, and nothing beyond twice that: such a value is
+/// strange by itself, and twenty of them must not make the twenty after them strange.
 fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64) -> (f64, f64) {
+    let even_of = |x: f64| {
+        let apart = x - middle;
+        if apart.abs() > 2.0 * most {
+            0.0
+        } else {
+            apart.clamp(-most, most)
+        }
+    };
     let mut plain = value;
-    let mut even = (value - middle).clamp(-most, most);
+    let mut even = even_of(value);
     for (i, &x) in window.iter().enumerate() {
         if i != at {
             plain += x;
-            even += (x - middle).clamp(-most, most);
+            even += even_of(x);
         }
     }
     (plain, even)
+}
+
+fn season_of(time: Micros) -> usize {
+    (time.of_day() / HALF_HOUR) as usize
 }
 
 fn slow_rate(n: u64) -> f64 {
@@ -414,9 +438,8 @@ mod tests {
         let day = Micros::DAY.0;
         let night = s.read(0.0, Micros(day)).expected;
         let ring: Vec<(f64, Micros)> = (0..40).map(|i| (10.0, Micros(i))).collect();
-        let mean = s.mean;
         s.relearn(&ring);
         let moved = s.read(0.0, Micros(day)).expected - night;
-        assert!((moved - (10.0 - mean)).abs() < 1e-9);
+        assert!((moved - (10.0 - night)).abs() < 1e-9);
     }
 }
