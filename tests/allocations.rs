@@ -69,6 +69,30 @@ fn csv(lines: usize) -> String {
     out
 }
 
+fn vw(lines: usize) -> String {
+    let mut random = Random::new(1);
+    let mut out = String::new();
+    for i in 0..lines {
+        let (x, z) = (random.normal(), random.normal());
+        out.push_str(&format!(
+            "{} 'id{} |a x:{x} z:{z} word:w{} |b:0.5 f{} :1.5 {}\n",
+            if x > z { 1 } else { -1 },
+            i % 100,
+            random.below(100),
+            random.below(50),
+            random.below(50),
+        ));
+    }
+    out
+}
+
+fn svmlight(lines: usize) -> String {
+    let mut random = Random::new(1);
+    let line = |x: f64, z: f64| format!("{} 1:{x} 7:{z}\n", u8::from(x > z));
+    let lines = (0..lines).map(|_| line(random.normal(), random.normal()));
+    lines.collect()
+}
+
 fn chunk(config: &Config, text: &str, stream: &Arc<StreamName>) -> Chunk {
     let (mut bytes, mut lines) = (Vec::new(), Vec::new());
     let mut cutter = Cutter::new(config.sources[0].format.framer(), 1 << 20, 0);
@@ -88,10 +112,11 @@ fn chunk(config: &Config, text: &str, stream: &Arc<StreamName>) -> Chunk {
 /// Allocations of 4,000 further records.
 fn allocations(format: &str, model: &str) -> u64 {
     let config = config(format, model);
-    let text = if format == "json" {
-        json(4000)
-    } else {
-        csv(4000)
+    let text = match format {
+        "json" => json(4000),
+        "csv" => csv(4000),
+        "vw" => vw(4000),
+        _ => svmlight(4000),
     };
     let stream = Arc::new(StreamName {
         number: 0,
@@ -119,11 +144,38 @@ fn no_record_of_any_format_or_learner_allocates() {
             "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }",
             "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"vw\" }",
             "task = \"binary\"\nlabel = \"y\"\nkey = [\"host\"]\nmax_keys = 100",
+            "task = \"binary\"\nlabel = \"y\"\nupdate = { mode = \"minibatch\", records = 32 }",
+            "task = \"regression\"\nlabel = \"y\"\nupdate = { mode = \"minibatch\", records = 32 }",
+            "task = \"multiclass\"\nlabel = \"kind\"\nupdate = { mode = \"minibatch\", records = 32 }",
+            "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }\n\
+             update = { mode = \"minibatch\", records = 32 }",
+            "task = \"multiclass\"\nlabel = \"kind\"\nlearner = { type = \"linear\", optimizer = \"sgd\" }\n\
+             update = { mode = \"minibatch\", records = 32 }",
+            "task = \"binary\"\nlabel = \"y\"\nlearner = { type = \"linear\", optimizer = \"vw\" }\n\
+             update = { mode = \"minibatch\", records = 32 }",
             "task = \"anomaly\"\nfeatures = [\"x\", \"z\", \"deep.z\"]",
             "task = \"anomaly\"\nfeatures = [\"x\"]\nkey = [\"host\"]",
         ] {
             let count = allocations(format, model);
             // Calibration refits and the alerts themselves may allocate, a record may not.
+            assert!(
+                count < 40,
+                "{format}, {model}: {count} allocations in 4,000 records"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_line_with_its_own_label_allocates() {
+    for format in ["vw", "svmlight"] {
+        for model in [
+            "task = \"binary\"\ninteractions = [[\"a\", \"b\"], [\"a\", \"a\", \"b\"]]\nlearner = \"linear\"",
+            "task = \"regression\"\nlearner = \"linear\"",
+            "task = \"binary\"\nlearner = { type = \"linear\", loss = \"hinge\", optimizer = \"sgd\" }",
+            "task = \"binary\"",
+        ] {
+            let count = allocations(format, model);
             assert!(
                 count < 40,
                 "{format}, {model}: {count} allocations in 4,000 records"

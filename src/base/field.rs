@@ -93,11 +93,43 @@ pub struct Reject {
     pub at: u32,
 }
 
+/// What a line that bears its own label says beside its features (formats vw and svmlight).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Example<'a> {
+    /// The line; spans of names refer to it.
+    pub line: &'a [u8],
+    /// What is to be predicted, if it is known.
+    pub label: Option<f32>,
+    /// The record's weight, where it says one.
+    pub weight: Option<f32>,
+    /// Where the prediction starts from: it is added to the raw score.
+    pub initial: f32,
+    /// The record's id; empty for none.
+    pub tag: &'a str,
+}
+
+/// A feature that a decoder has hashed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HashedFeature {
+    /// The hash, of which a model takes as many of the lowest bits as it has.
+    pub hash: u32,
+    /// The value: finite, not 0.
+    pub value: f32,
+    /// Where the name (with a category's value) begins and ends in the line.
+    pub name: (u32, u32),
+}
+
 /// Takes the fields of one line from a decoder.
 ///
 /// Names of nested fields arrive dotted (`user.age`). A method that answers with an error ends
 /// the decoding of the line; the decoder adds the place.
 pub trait FieldSink {
+    /// If `rest`, in which a name begins whose end is the first quote, begins with the name that
+    /// the sink expects next: that name's length. The field told next is then of this name, and
+    /// whatever name is told with it is not looked at again. Only for speed: `None` is always right.
+    fn expected(&mut self, _rest: &[u8]) -> Option<usize> {
+        None
+    }
     /// A number: its value, and its literal as it stood in the line.
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason>;
     /// `true` or `false`.
@@ -111,4 +143,18 @@ pub trait FieldSink {
     /// A field whose value no feature is made of: an object (its members follow under dotted
     /// names) or an array that is not of numbers. Told so that a name that occurs twice is seen.
     fn other(&mut self, name: &[u8]) -> Result<(), RejectReason>;
+
+    /// The head of a line that bears its own label. Told once, before the features.
+    fn example(&mut self, _example: &Example<'_>) -> Result<(), RejectReason> {
+        Ok(())
+    }
+    /// The features that follow are of the namespace whose name begins and ends at these places in
+    /// the line; one without a name is of the namespace ` `.
+    fn namespace(&mut self, _first: u8, _name: (u32, u32)) -> Result<(), RejectReason> {
+        Ok(())
+    }
+    /// A hashed feature of the namespace told last.
+    fn hashed(&mut self, _feature: HashedFeature) -> Result<(), RejectReason> {
+        Ok(())
+    }
 }

@@ -26,6 +26,8 @@ pub struct Cutter {
     offset: u64,
     /// Bytes of the line being discarded that are gone already.
     held: u64,
+    /// NUL bytes skipped since last asked.
+    skipped: u64,
 }
 
 /// How many bytes of a line that is too long are kept to show in the error.
@@ -44,7 +46,14 @@ impl Cutter {
             at_beginning: offset == 0,
             offset,
             held: 0,
+            skipped: 0,
         }
+    }
+
+    /// How many NUL bytes at the beginning of lines were skipped since the last call. A writer
+    /// that keeps its offset over a truncation leaves such a hole, and so does a power cut.
+    pub fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Offset in the stream up to which lines have been given out.
@@ -58,7 +67,44 @@ impl Cutter {
     }
 
     /// Adds bytes and appends every record that they complete to `bytes` and `lines`.
-    pub fn push(&mut self, input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+    pub fn push(&mut self, mut input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+        // A record ends with a line: once the one that was held is whole, the others can be given
+        // out without a stay in the buffer. Tried with one line only, since each attempt may look
+        // at all that is held.
+        if (self.holds_partial() || self.at_beginning)
+            && let Some(end) = memchr::memchr(b'\n', input)
+        {
+            let (line, rest) = input.split_at(end + 1);
+            self.hold(line, bytes, lines);
+            input = rest;
+        }
+        if !self.holds_partial() && !self.at_beginning {
+            input = self.give_whole(input, bytes, lines);
+        }
+        if !input.is_empty() {
+            self.hold(input, bytes, lines);
+        }
+    }
+
+    /// Gives out the records that lie wholly in the input; returns what is left.
+    fn give_whole<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        bytes: &mut Vec<u8>,
+        lines: &mut Vec<LineSpan>,
+    ) -> &'a [u8] {
+        while input.first() != Some(&0)
+            && let Some(end) = self.framer.record_end(input, 0)
+            && end <= self.limit + 2
+        {
+            push_record(&input[..end], self.limit, bytes, lines);
+            self.offset += end as u64;
+            input = &input[end..];
+        }
+        input
+    }
+
+    fn hold(&mut self, input: &[u8], bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
         self.buffer.extend_from_slice(input);
         self.drain(bytes, lines);
         if self.start > 0 {
@@ -103,6 +149,14 @@ impl Cutter {
                 self.offset += std::mem::take(&mut self.held);
                 continue;
             }
+            if self.scanned == 0 && pending.first() == Some(&0) {
+                let hole = pending.iter().position(|&b| b != 0);
+                let hole = hole.unwrap_or(pending.len());
+                self.start += hole;
+                self.offset += hole as u64;
+                self.skipped += hole as u64;
+                continue;
+            }
             match self.framer.record_end(pending, self.scanned) {
                 // Judged by the limit alone, so that a record found whole and one seen piece by
                 // piece are refused alike.
@@ -142,24 +196,29 @@ impl Cutter {
     /// Gives out `buffer[start..end]`, its line end removed.
     fn give(&mut self, end: usize, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
         let record = &self.buffer[self.start..end];
-        let mut length = record.len();
-        if record.last() == Some(&b'\n') {
-            length -= 1;
-            if length > 0 && record[length - 1] == b'\r' {
-                length -= 1;
-            }
-        }
-        let too_long = length > self.limit;
-        let kept = if too_long {
-            SHOWN_OF_TOO_LONG.min(self.limit)
-        } else {
-            length
-        };
-        push_line(&record[..kept], too_long, bytes, lines);
+        push_record(record, self.limit, bytes, lines);
         self.offset += record.len() as u64;
         self.start = end;
         self.scanned = 0;
     }
+}
+
+/// Appends a record, its line end removed; the beginning of one that is too long.
+fn push_record(record: &[u8], limit: usize, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
+    let mut length = record.len();
+    if record.last() == Some(&b'\n') {
+        length -= 1;
+        if length > 0 && record[length - 1] == b'\r' {
+            length -= 1;
+        }
+    }
+    let too_long = length > limit;
+    let kept = if too_long {
+        SHOWN_OF_TOO_LONG.min(limit)
+    } else {
+        length
+    };
+    push_line(&record[..kept], too_long, bytes, lines);
 }
 
 fn push_line(line: &[u8], too_long: bool, bytes: &mut Vec<u8>, lines: &mut Vec<LineSpan>) {
@@ -222,6 +281,18 @@ mod tests {
     }
 
     #[test]
+    fn holes_at_the_beginning_of_a_line_are_skipped_and_counted() {
+        let mut cutter = Cutter::new(Box::new(Newlines), 10, 0);
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        cutter.push(&[0; 500], &mut bytes, &mut lines);
+        assert!(!cutter.holds_partial());
+        assert_eq!((cutter.offset(), cutter.take_skipped()), (500, 500));
+        cutter.push(b"\0a\n\0\0b\0c\n", &mut bytes, &mut lines);
+        assert_eq!((cutter.offset(), cutter.take_skipped()), (509, 3));
+        assert_eq!(bytes, b"ab\0c");
+    }
+
+    #[test]
     fn the_offset_never_lies_within_a_line() {
         let mut cutter = Cutter::new(Box::new(Newlines), 10, 0);
         let (mut bytes, mut lines) = (Vec::new(), Vec::new());
@@ -231,10 +302,33 @@ mod tests {
         assert_eq!((cutter.offset(), lines.len()), (56, 2));
     }
 
+    #[test]
+    fn a_record_of_many_lines_is_not_looked_at_once_a_line() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        /// A quoted record whose end has not come yet.
+        struct Open(Arc<AtomicUsize>);
+        impl Framer for Open {
+            fn record_end(&self, _: &[u8], _: usize) -> Option<usize> {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+
+        let looks = Arc::new(AtomicUsize::new(0));
+        let mut cutter = Cutter::new(Box::new(Open(Arc::clone(&looks))), 1 << 20, 0);
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            cutter.push(&[b'\n'; 10_000], &mut bytes, &mut lines);
+        }
+        assert!(looks.load(Ordering::Relaxed) <= 9);
+    }
+
     proptest! {
         #[test]
         fn lines_do_not_depend_on_how_the_bytes_arrive(
-            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(0), any::<u8>()], 0..400),
             sizes in proptest::collection::vec(1usize..50, 1..5),
         ) {
             prop_assert_eq!(cut(&input, &sizes, 20), cut(&input, &[100_000], 20));

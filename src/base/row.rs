@@ -40,6 +40,8 @@ pub struct Row<'a> {
     pub index: &'a [u32],
     /// Their values.
     pub value: &'a [f32],
+    /// What the raw score starts from, mostly 0.
+    pub base: f64,
 }
 
 /// What a record says is true.
@@ -61,6 +63,11 @@ pub struct Prediction {
     pub value: f64,
     /// Multiclass: the most probable class. The others' probabilities are in the scratch.
     pub class: u32,
+}
+
+impl Prediction {
+    /// Instead of a class before any was seen: right about none.
+    pub const NO_CLASS: u32 = u32::MAX;
 }
 
 /// Working memory of one prediction, kept from `predict_one` to `learn_one` of the same record

@@ -4,6 +4,7 @@
 //! Invariant: figures go to stdout, the progress bar to stderr and only if that is a terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ const REDRAW_EVERY: Micros = Micros(100_000);
 /// Evaluates.
 pub(super) fn eval(config: Config, args: &EvalArgs) -> Result<ExitCode, Failure> {
     let config = choose_source(config, args.source.as_deref())?;
+    stdin_once(args)?;
     let options = EvalOptions {
         files: args.files.clone(),
         tests: args.test.clone(),
@@ -62,6 +64,24 @@ pub(super) fn eval(config: Config, args: &EvalArgs) -> Result<ExitCode, Failure>
         return print(&format!("{}\n", report.json));
     }
     print(&summary(&report.json, &report.digest))
+}
+
+/// Standard input can be read once.
+fn stdin_once(args: &EvalArgs) -> Result<(), Failure> {
+    let is_stdin = |path: &&PathBuf| path.as_os_str() == "-";
+    let files = args.files.iter().filter(is_stdin).count();
+    let tests = args.test.iter().filter(is_stdin).count();
+    if files + tests > 1 {
+        return Err(Failure::new(
+            2,
+            "`-` is standard input, which can be read once",
+        ));
+    }
+    if files > 0 && args.passes > 1 {
+        let message = "--passes reads the files again, which standard input (`-`) does not allow";
+        return Err(Failure::new(2, message));
+    }
+    Ok(())
 }
 
 /// The one source that is evaluated, and the models that take it.
@@ -126,8 +146,8 @@ impl Watcher for Screen {
         let mut text = String::new();
         if !std::mem::replace(&mut self.header, true) {
             text.push_str(
-                "average  since         example        example        current        current\n\
-                 loss     last          counter         weight          label        predict\n",
+                "average  since         example        example        current        current  current\n\
+                 loss     last          counter         weight          label        predict features\n",
             );
         }
         let name = if self.several {
@@ -136,13 +156,14 @@ impl Watcher for Screen {
             String::new()
         };
         text += &format!(
-            "{:<8} {:<8} {:>12} {:>14.1} {:>14} {:>14}{name}\n",
+            "{:<8} {:<8} {:>12} {:>14.1} {:>14} {:>14} {:>8}{name}\n",
             loss(row.average),
             loss(row.since_last),
             row.counter,
             row.weight,
             row.label,
-            row.prediction
+            row.prediction,
+            row.features
         );
         // A reader that went away is noticed at the summary.
         drop(print(&text));

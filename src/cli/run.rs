@@ -66,7 +66,7 @@ fn metrics_of(config: &Config, started: Micros) -> Metrics {
         sources: &sources,
         models: &models,
         sinks: &sinks,
-        queues: &[],
+        queues: &["learn"],
         state: config.state.is_some(),
         version: env!("CARGO_PKG_VERSION"),
         revision: super::args::REVISION,

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::alert::AlertConfig;
 use crate::base::{Scale, Task};
+use crate::decode::FormatConfig;
 use crate::detect::DetectorConfig;
 use crate::learn::{LearnerConfig, LinearConfig, Link, Loss, Optimizer, UpdateMode};
 
 use super::dom::{Entry, Node, Place, Table, Value};
-use super::section::{Elsewhere, Section, word_of, wrong_type};
+use super::section::{Elsewhere, Section, number_of, word_of, wrong_type};
 use super::shape::{Bound, Shape};
 use super::values;
 
@@ -29,6 +30,12 @@ pub(super) const LEARNER_ELSEWHERE: &[Elsewhere] = &[
     ("l1", "type = \"linear\""),
     ("l2", "type = \"linear\""),
     ("bias", "type = \"linear\""),
+    ("regularize_bias", "type = \"linear\""),
+    ("tau", "loss = \"quantile\""),
+    (
+        "label_range",
+        "optimizer = \"normalized_adaptive\", regression or binary",
+    ),
 ];
 
 /// Keys that only some modes have.
@@ -42,9 +49,6 @@ const LATER: &[&str] = &[
     "schedule",
     "layers",
     "init",
-    "regularize_bias",
-    "tau",
-    "label_range",
     "alpha",
     "beta",
     "multiclass",
@@ -80,10 +84,31 @@ fn choice<'t>(
     }
 }
 
-/// Reads `learner`. Without a task that has one the result means nothing.
-pub(super) fn learner(s: &mut Section<'_, '_>, task: Option<Task>) -> LearnerConfig {
+/// A learner, and what it asks of the plan.
+pub(super) struct Chosen {
+    pub config: LearnerConfig,
+    /// The constant is a feature of the hashed part.
+    pub constant: bool,
+}
+
+impl Chosen {
+    fn race() -> Chosen {
+        Chosen {
+            config: LearnerConfig::Race,
+            constant: false,
+        }
+    }
+}
+
+/// Reads `learner`. Without a task that has one the result means nothing. `lines` is the format of
+/// the model's sources where their lines bear labels of their own.
+pub(super) fn learner(
+    s: &mut Section<'_, '_>,
+    task: Option<Task>,
+    lines: Option<&FormatConfig>,
+) -> Chosen {
     let Some(task) = task.filter(|t| *t != Task::Anomaly) else {
-        return LearnerConfig::Race;
+        return Chosen::race();
     };
     let types = [("race", false), ("linear", true)];
     let later = ["fm", "network"];
@@ -95,21 +120,21 @@ pub(super) fn learner(s: &mut Section<'_, '_>, task: Option<Task>) -> LearnerCon
         "{ type = \"race\" }",
     );
     match found {
-        None => LearnerConfig::Race,
+        None => Chosen::race(),
         Some(Choice::Word(node)) => match word_of(s.walk, "learner", node, &types, &later) {
             Some(true) => {
                 let table = Table::default();
                 let mut s = Section::new(s.walk, "learner", "`learner`".into(), &table, node.place);
-                LearnerConfig::Linear(linear(&mut s, task))
+                linear(&mut s, task, lines)
             }
-            _ => LearnerConfig::Race,
+            _ => Chosen::race(),
         },
         Some(Choice::Table(table, place)) => {
             let mut s = Section::new(s.walk, "learner", "`learner`".into(), table, place);
             let is_linear = s.word("type", &types, &later, None);
             let learner = match is_linear {
-                Some(true) => LearnerConfig::Linear(linear(&mut s, task)),
-                _ => LearnerConfig::Race,
+                Some(true) => linear(&mut s, task, lines),
+                _ => Chosen::race(),
             };
             s.later(LATER);
             s.finish(LEARNER_ELSEWHERE, is_linear.is_some());
@@ -118,14 +143,14 @@ pub(super) fn learner(s: &mut Section<'_, '_>, task: Option<Task>) -> LearnerCon
     }
 }
 
-fn linear(s: &mut Section<'_, '_>, task: Task) -> LinearConfig {
+fn linear(s: &mut Section<'_, '_>, task: Task, lines: Option<&FormatConfig>) -> Chosen {
     let optimizers = [
         ("normalized_adaptive", Optimizer::NormalizedAdaptive),
         ("vw", Optimizer::NormalizedAdaptive),
         ("sgd", Optimizer::Sgd),
     ];
     let later = ["momentum", "adagrad", "rmsprop", "adam", "ftrl", "coin"];
-    let optimizer = s
+    let mut optimizer = s
         .word(
             "optimizer",
             &optimizers,
@@ -134,58 +159,152 @@ fn linear(s: &mut Section<'_, '_>, task: Task) -> LinearConfig {
         )
         .unwrap_or(Optimizer::NormalizedAdaptive);
     let adaptive = optimizer == Optimizer::NormalizedAdaptive;
+    if !adaptive && lines.is_some() && task != Task::Multiclass {
+        optimizer = Optimizer::SgdInRange;
+    }
     let (rate, power_t) = if adaptive { (0.5, 0.5) } else { (0.01, 0.0) };
     let rate = s.number("learning_rate", Some(rate), Bound::Positive);
     let power_t = s.number("power_t", Some(power_t), Bound::Closed01);
-    LinearConfig {
+    let start = if adaptive { 0.0 } else { 1.0 };
+    let initial_t = s
+        .number("initial_t", Some(start), Bound::NotNegative)
+        .unwrap_or(start);
+    if !adaptive && initial_t == 0.0 {
+        let place = s.place_of("initial_t");
+        let message = "with sgd `initial_t` must be above 0";
+        s.walk.problem(place, message, "the default is 1.0");
+    }
+    if adaptive && task == Task::Multiclass {
+        for (key, said) in [
+            ("power_t", power_t != Some(0.5)),
+            ("initial_t", initial_t != 0.0),
+        ] {
+            if let (Some(entry), true) = (s.peek(key), said) {
+                s.walk.problem(
+                    entry.key_place,
+                    format!("`{key}` has no effect on the classes of normalized_adaptive"),
+                    "leave it out, or use optimizer = \"sgd\"",
+                );
+            }
+        }
+    }
+    let loss = loss(s, task);
+    let link = link(s, task, loss, lines);
+    let bias = s.boolean("bias", true);
+    let is_vw = matches!(lines, Some(FormatConfig::Vw(_)));
+    let regularized = s.boolean("regularize_bias", is_vw);
+    let ranged = optimizer != Optimizer::Sgd && task != Task::Multiclass;
+    let label_range = if ranged { label_range(s) } else { None };
+    let config = LearnerConfig::Linear(LinearConfig {
         optimizer,
-        loss: loss(s, task),
-        link: link(s, task),
+        loss,
+        link,
         learning_rate: rate.unwrap_or(0.5),
         power_t: power_t.unwrap_or(0.5),
-        initial_t: s
-            .number("initial_t", Some(1.0), Bound::Positive)
-            .unwrap_or(1.0),
+        initial_t,
         l2: s.number("l2", Some(0.0), Bound::NotNegative).unwrap_or(0.0),
         l1: s.number("l1", Some(0.0), Bound::NotNegative).unwrap_or(0.0),
-        bias: s.boolean("bias", true),
+        bias: bias && !regularized,
+        label_range,
+    });
+    Chosen {
+        config,
+        constant: bias && regularized,
+    }
+}
+
+fn label_range(s: &mut Section<'_, '_>) -> Option<(f64, f64)> {
+    let shape = Shape::Array(Box::new(Shape::Number(Bound::Any)));
+    let entry = s.get("label_range", shape, None)?;
+    let example = "label_range = [0.0, 1.0]";
+    let Value::Array(items) = &entry.node.value else {
+        let wanted = "an array of two numbers";
+        wrong_type(s.walk, "label_range", &entry.node, wanted, example);
+        return None;
+    };
+    let ends: Vec<f64> = items
+        .iter()
+        .filter_map(|item| number_of(s.walk, "label_range", item, Bound::Any, Some("0.0")))
+        .collect();
+    match ends[..] {
+        [low, high] if low < high => Some((low, high)),
+        _ if ends.len() < items.len() => None,
+        _ => {
+            let message = "`label_range` must be two numbers, the lower first";
+            s.walk
+                .problem(entry.node.place, message, format!("as in {example}"));
+            None
+        }
     }
 }
 
 fn loss(s: &mut Section<'_, '_>, task: Task) -> Loss {
+    let quantile = Loss::Quantile { tau: 0.5 };
     let losses = [
         ("squared", Loss::Squared),
         ("logistic", Loss::Logistic),
         ("softmax", Loss::Softmax),
+        ("hinge", Loss::Hinge),
+        ("quantile", quantile),
     ];
-    let (name, fitting) = match task {
-        Task::Binary => ("logistic", Loss::Logistic),
-        Task::Multiclass => ("softmax", Loss::Softmax),
-        Task::Regression | Task::Anomaly => ("squared", Loss::Squared),
+    let (names, fitting) = match task {
+        Task::Binary => (
+            "\"logistic\" or \"hinge\"",
+            &[Loss::Logistic, Loss::Hinge][..],
+        ),
+        Task::Multiclass => ("\"softmax\"", &[Loss::Softmax][..]),
+        Task::Regression | Task::Anomaly => (
+            "\"squared\" or \"quantile\"",
+            &[Loss::Squared, quantile][..],
+        ),
     };
     let shape = Shape::Words(losses.iter().map(|l| l.0).collect());
     let Some(entry) = s.get("loss", shape, None) else {
-        return fitting;
+        return fitting[0];
     };
-    let later = ["hinge", "quantile", "huber", "poisson"];
+    let later = ["huber", "poisson"];
     let found = word_of(s.walk, "loss", &entry.node, &losses, &later);
-    if found.is_some_and(|loss| loss != fitting) {
-        s.walk.problem(
-            entry.node.place,
-            format!("this loss does not fit the task {}", task.as_str()),
-            format!("the loss of {} is \"{name}\"", task.as_str()),
-        );
+    match found {
+        Some(loss) if loss == quantile && fitting.contains(&loss) => Loss::Quantile {
+            tau: s.number("tau", Some(0.5), Bound::Open01).unwrap_or(0.5),
+        },
+        Some(loss) if fitting.contains(&loss) => loss,
+        Some(_) => {
+            s.walk.problem(
+                entry.node.place,
+                format!("this loss does not fit the task {}", task.as_str()),
+                format!("the loss of {} is {names}", task.as_str()),
+            );
+            fitting[0]
+        }
+        None => fitting[0],
     }
-    fitting
 }
 
-fn link(s: &mut Section<'_, '_>, task: Task) -> Link {
+fn link(s: &mut Section<'_, '_>, task: Task, loss: Loss, lines: Option<&FormatConfig>) -> Link {
     if task != Task::Binary {
         return Link::Identity;
     }
     let links = [("logistic", Link::Logistic), ("identity", Link::Identity)];
-    s.word("link", &links, &[], Some("logistic"))
-        .unwrap_or(Link::Logistic)
+    let is_vw = matches!(lines, Some(FormatConfig::Vw(_)));
+    let default = if is_vw || loss == Loss::Hinge {
+        "identity"
+    } else {
+        "logistic"
+    };
+    let link = s
+        .word("link", &links, &[], Some(default))
+        .unwrap_or(Link::Logistic);
+    if loss == Loss::Hinge && link == Link::Logistic {
+        let place = s.place_of("link");
+        let message = "the hinge loss gives no probabilities";
+        s.walk.problem(
+            place,
+            message,
+            "leave `link` out, or use loss = \"logistic\"",
+        );
+    }
+    link
 }
 
 /// Reads `update`.

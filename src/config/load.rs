@@ -15,9 +15,10 @@ use super::memory;
 use super::overrides::{self, Overrides};
 use super::section::{Claim, Problem, Section, Walk, wrong_type};
 use super::shape::Shape;
-use super::types::{Config, SinkConfig, StateConfig};
+use super::types::{Config, SinkConfig, SourceConfig, StateConfig};
 use super::{models, sinks, sources, values};
 use crate::base::EventKinds;
+use crate::decode::FormatConfig;
 use crate::model::ModelConfig;
 use crate::sink::{SinkKind, WhenFull};
 
@@ -210,9 +211,22 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
         .iter()
         .map(|entry| sources::source(s.walk, entry))
         .collect();
+    let formats: Vec<Option<&FormatConfig>> = sources
+        .iter()
+        .map(|source: &Option<SourceConfig>| source.as_ref().map(|s| &s.format))
+        .collect();
     let models: Vec<Option<_>> = model_entries
         .iter()
-        .map(|entry| models::model(s.walk, entry, &source_names, &sink_names, hash_seed))
+        .map(|entry| {
+            models::model(
+                s.walk,
+                entry,
+                &source_names,
+                &sink_names,
+                &formats,
+                hash_seed,
+            )
+        })
         .collect();
     let sinks: Vec<Option<_>> = sink_entries
         .iter()

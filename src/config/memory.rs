@@ -3,18 +3,14 @@
 //! Invariant: the estimate never falls as a setting rises, and its arithmetic can be printed.
 
 use crate::base::Task;
-use crate::detect::DetectorConfig;
-use crate::learn::{LearnerConfig, Optimizer};
+use crate::detect::Monitor;
+use crate::learn::LearnerContext;
 use crate::model::ModelConfig;
 
 use super::values::rough_size;
 
-/// Bytes of an anomaly model's calibration and gate.
-const CALIBRATION: u64 = 10 << 10;
-/// Bytes of one column of the metric detector.
-const SERIES: u64 = 1 << 10;
-/// Columns where the features are not named one by one.
-const COLUMNS: u64 = 16;
+/// Columns of a detector where the features are not named one by one.
+const COLUMNS: usize = 8;
 /// Bytes of a key: its name, its place in the pool, its evaluation.
 const KEY: u64 = 512;
 
@@ -57,47 +53,39 @@ pub fn estimate(model: &ModelConfig) -> Estimate {
     }
 }
 
+/// Bytes of a monitor, by the detector's own account.
 fn detector(model: &ModelConfig) -> u64 {
     let features = &model.plan.features;
     let columns = if features.iter().any(|f| f.field == "*") {
-        COLUMNS.max(features.len() as u64)
+        COLUMNS.max(features.len())
     } else {
-        features.len() as u64
+        features.len()
     };
-    // The lower triangle of a covariance, and moments.
-    let gauss = columns * (columns + 1) / 2 * 8 + columns * 64;
-    CALIBRATION
-        + match model.detector {
-            DetectorConfig::Metric => columns * SERIES,
-            DetectorConfig::Gauss => gauss,
-            DetectorConfig::Auto => gauss.max(SERIES),
-        }
+    Monitor::memory_bytes(model.detector, columns)
 }
 
+/// Bytes of a learner, by its own account, and how they divide into slots and the rest.
 fn learner(model: &ModelConfig) -> (u64, String) {
     let bits = model.plan.hash_bits;
-    // What the classes share and what each has of its own: weights and accumulators in f32.
-    let (single, shared, own) = match &model.learner {
-        LearnerConfig::Race => (64u64, 32u64, 32u64),
-        LearnerConfig::Linear(linear) => match linear.optimizer {
-            Optimizer::NormalizedAdaptive => (16, 8, 8),
-            Optimizer::Sgd => (16, 8, 4),
-        },
+    let with_bits = |hash_bits: u32| {
+        model.learner.memory_bytes(&LearnerContext {
+            task: model.task,
+            hash_bits,
+            max_classes: model.max_classes,
+        })
     };
-    let slots = 1u64 << bits;
-    if model.task == Task::Multiclass {
-        let slot = (model.max_classes as u64)
-            .saturating_mul(own)
-            .saturating_add(shared);
-        let bytes = slots.saturating_mul(slot);
-        let arithmetic = format!(
-            "2^{bits} slots × ({shared} B + {} classes × {own} B) = {}",
-            model.max_classes,
-            rough_size(bytes)
-        );
-        return (bytes, arithmetic);
-    }
-    let bytes = slots.saturating_mul(single);
-    let arithmetic = format!("2^{bits} slots × {single} B = {}", rough_size(bytes));
+    let bytes = with_bits(bits);
+    let slot = with_bits(bits + 1).saturating_sub(bytes) >> bits;
+    let rest = bytes.saturating_sub(slot << bits);
+    let classes = if model.task == Task::Multiclass {
+        format!(" of {} classes", model.max_classes)
+    } else {
+        String::new()
+    };
+    let arithmetic = format!(
+        "2^{bits} slots{classes} × {slot} B + {} for named columns = {}",
+        rough_size(rest),
+        rough_size(bytes)
+    );
     (bytes, arithmetic)
 }

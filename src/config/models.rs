@@ -4,10 +4,11 @@
 //! that a field plays exclude each other.
 
 use crate::base::Task;
-use crate::feature::PlanConfig;
+use crate::decode::FormatConfig;
+use crate::feature::{Condition, PlanConfig, TimeSpec};
 use crate::model::ModelConfig;
 
-use super::dom::{Entry, Node, Value};
+use super::dom::{Entry, Node, Table, Value};
 use super::features::{self, Features};
 use super::learners;
 use super::section::{Elsewhere, Placed, Section, Walk, table_of, text_of};
@@ -40,18 +41,36 @@ pub(super) const ELSEWHERE: &[Elsewhere] = &[
     ("max_classes", "task = \"multiclass\""),
 ];
 
+/// Keys that speak of fields, which lines with a label of their own do not have.
+const FIELDS: &str = "sources with named fields; lines of vw and svmlight say it themselves";
+const FIELDS_ELSEWHERE: &[Elsewhere] = &[
+    ("where", FIELDS),
+    ("key", FIELDS),
+    ("max_keys", FIELDS),
+    ("evict", FIELDS),
+    ("features", FIELDS),
+    ("exclude", FIELDS),
+    ("time", FIELDS),
+    ("label", FIELDS),
+    ("id", FIELDS),
+    ("weight", FIELDS),
+    ("positive", FIELDS),
+];
+
 /// Classes that a model tells apart where nothing is said.
 const MAX_CLASSES: u64 = 64;
 
 /// Keys that a model holds where nothing is said.
 pub(super) const MAX_KEYS: u64 = 100_000;
 
-/// Reads one model; `sources` and `sinks` are the names its inputs may and may not mean.
+/// Reads one model; `sources` and `sinks` are the names its inputs may and may not mean, `formats`
+/// those of the sources as far as they are known.
 pub(super) fn model(
     walk: &mut Walk,
     entry: &Entry,
     sources: &[&str],
     sinks: &[&str],
+    formats: &[Option<&FormatConfig>],
     hash_seed: u64,
 ) -> Option<ModelConfig> {
     let name = entry.key.clone();
@@ -67,23 +86,33 @@ pub(super) fn model(
     let task = s.word("task", &tasks, &[], None);
     let inputs = resolve(&mut s, "sources", sources, &[("sink", sinks)]);
 
-    let filter = features::condition(&mut s, "where");
-    let key = s.texts("key", "[]").unwrap_or_default();
-    let max_keys = s.integer("max_keys", MAX_KEYS, 1..=1_000_000_000) as usize;
-    let evict = s.boolean("evict", false);
-    let features = features::features(&mut s);
-    let exclude = s.texts("exclude", "[]").unwrap_or_default();
-    let time = features::time(&mut s);
-    let label = s.text("label", None);
-    let id = s.text("id", None);
+    let lines = own_labels(&mut s, &inputs, formats, task);
+    let fields = if lines.is_some() {
+        Fields::none(&mut s)
+    } else {
+        Fields::read(&mut s)
+    };
+    let Fields {
+        filter,
+        key,
+        max_keys,
+        evict,
+        features,
+        exclude,
+        time,
+        label,
+        id,
+    } = fields;
     let hash_bits = s.integer("hash_bits", 18, 1..=30) as u32;
 
     let supervised = task.is_some_and(|t| t != Task::Anomaly);
     let anomaly = task == Some(Task::Anomaly);
     let (mut weight, mut interactions, mut healthy) = (None, Vec::new(), None);
     if supervised {
-        weight = s.text("weight", None);
         interactions = features::interactions(&mut s);
+    }
+    if supervised && lines.is_none() {
+        weight = s.text("weight", None);
         if s.peek("label").is_none() {
             let help = "add label = \"FIELD\": the field that holds what is to be predicted";
             s.missing("label", help);
@@ -93,7 +122,7 @@ pub(super) fn model(
         healthy = features::condition(&mut s, "healthy");
     }
     let positive = match task {
-        Some(Task::Binary | Task::Anomaly) => positive(&mut s, label.is_some()),
+        Some(Task::Binary | Task::Anomaly) if lines.is_none() => positive(&mut s, label.is_some()),
         _ => None,
     };
     // The contract's example has the default beside a binary task: there it says nothing.
@@ -106,7 +135,7 @@ pub(super) fn model(
     } else {
         MAX_CLASSES
     };
-    let learner = learners::learner(&mut s, task);
+    let learner = learners::learner(&mut s, task, lines);
     let update = learners::update(&mut s, supervised);
     let detector = learners::detector(&mut s, anomaly);
     let alerts = learners::alerts(&mut s, anomaly);
@@ -118,12 +147,19 @@ pub(super) fn model(
         time: time.as_ref().map(|(_, field)| field),
         key: &key,
     };
-    roles.check(&mut s, &features, &exclude, &interactions);
-    s.finish(ELSEWHERE, task.is_some());
+    if lines.is_none() {
+        roles.check(&mut s, &features, &exclude, &interactions);
+    }
+    let elsewhere = if lines.is_some() {
+        &[FIELDS_ELSEWHERE, ELSEWHERE].concat()
+    } else {
+        ELSEWHERE
+    };
+    s.finish(elsewhere, task.is_some());
 
     let default_scale = features
         .star_scale
-        .unwrap_or_else(|| learners::default_scale(&learner));
+        .unwrap_or_else(|| learners::default_scale(&learner.config));
     let plain = |fields: Vec<Placed>| fields.into_iter().map(|f| f.text).collect::<Vec<_>>();
     Some(ModelConfig {
         name,
@@ -143,16 +179,86 @@ pub(super) fn model(
             hash_bits,
             hash_seed,
             default_scale,
+            constant: learner.constant,
         },
         max_keys,
         evict,
         positive,
         max_classes: max_classes as usize,
-        learner,
+        learner: learner.config,
         update,
         detector,
         alerts,
     })
+}
+
+/// The format of the inputs, if their lines bear labels of their own.
+fn own_labels<'f>(
+    s: &mut Section<'_, '_>,
+    inputs: &[usize],
+    formats: &[Option<&'f FormatConfig>],
+    task: Option<Task>,
+) -> Option<&'f FormatConfig> {
+    let known = || inputs.iter().filter_map(|i| formats[*i]);
+    let lines = known().find(|format| format.bears_labels())?;
+    let place = s.place_of("inputs");
+    if known().any(|format| format != lines) {
+        s.walk.problem(
+            place,
+            format!(
+                "a model that reads format = \"{}\" reads that format alone",
+                lines.as_str()
+            ),
+            "give the sources of other formats a model of their own",
+        );
+    }
+    if task == Some(Task::Anomaly) {
+        let place = s.place_of("task");
+        let message = format!(
+            "a detector needs named fields, which format = \"{}\" does not have",
+            lines.as_str()
+        );
+        s.walk
+            .problem(place, message, "use format = \"json\" or \"csv\"");
+    }
+    Some(lines)
+}
+
+/// What a model asks of named fields, whatever its task.
+struct Fields {
+    filter: Option<Condition>,
+    key: Vec<Placed>,
+    max_keys: usize,
+    evict: bool,
+    features: Features,
+    exclude: Vec<Placed>,
+    time: Option<(TimeSpec, Placed)>,
+    label: Option<Placed>,
+    id: Option<Placed>,
+}
+
+impl Fields {
+    fn read(s: &mut Section<'_, '_>) -> Fields {
+        Fields {
+            filter: features::condition(s, "where"),
+            key: s.texts("key", "[]").unwrap_or_default(),
+            max_keys: s.integer("max_keys", MAX_KEYS, 1..=1_000_000_000) as usize,
+            evict: s.boolean("evict", false),
+            features: features::features(s),
+            exclude: s.texts("exclude", "[]").unwrap_or_default(),
+            time: features::time(s),
+            label: s.text("label", None),
+            id: s.text("id", None),
+        }
+    }
+
+    /// Of lines that have none.
+    fn none(s: &mut Section<'_, '_>) -> Fields {
+        let empty = Table::default();
+        let mut walk = Walk::default();
+        let mut nothing = Section::new(&mut walk, "model", String::new(), &empty, s.place);
+        Fields::read(&mut nothing)
+    }
 }
 
 /// The value that means "yes", as text.

@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use crate::base::{EventKind, Scale, Task};
-use crate::decode::FormatConfig;
+use crate::decode::{FormatConfig, VwHash};
 use crate::detect::DetectorConfig;
 use crate::feature::{Condition, ConditionTest, ConditionValue, FeatureKind, FeatureSpec};
 use crate::learn::{LearnerConfig, LinearConfig, Link, Loss, Optimizer, UpdateMode};
@@ -159,6 +159,15 @@ fn print_source(out: &mut Out, source: &SourceConfig) {
             };
             out.key("nonfinite", text(nonfinite));
         }
+        FormatConfig::Vw(hash) => {
+            out.key("format", text("vw"));
+            let hash = match hash {
+                VwHash::Strings => "strings",
+                VwHash::All => "all",
+            };
+            out.key("hash", text(hash));
+        }
+        FormatConfig::Svmlight => out.key("format", text("svmlight")),
     }
     let limits = &source.limits;
     out.key("max_line", text(&format_size(source.max_line as u64)));
@@ -199,6 +208,61 @@ fn print_model(out: &mut Out, config: &Config, model: &ModelConfig) {
     let inputs = |i: &u16| text(&config.sources[*i as usize].name);
     out.key("inputs", list(&model.inputs, inputs));
     out.key("task", text(model.task.as_str()));
+    let bears_labels = |i: &u16| config.sources[*i as usize].format.bears_labels();
+    if !model.inputs.iter().any(bears_labels) {
+        print_fields(out, model);
+    }
+    out.key("hash_bits", plan.hash_bits);
+    if model.task == Task::Anomaly {
+        let detector = match model.detector {
+            DetectorConfig::Auto => "auto",
+            DetectorConfig::Metric => "metric",
+            DetectorConfig::Gauss => "gauss",
+        };
+        out.key("detector", format_args!("{{ type = \"{detector}\" }}"));
+        match (format_budget(&model.alerts), &model.alerts) {
+            (Some(budget), _) => out.key("budget", text(&budget)),
+            (None, crate::alert::AlertConfig::Level(level)) => out.key("level", number(*level)),
+            (None, _) => {}
+        }
+        if let Some(healthy) = &plan.healthy {
+            out.key("healthy", condition(healthy));
+        }
+        return;
+    }
+    out.key(
+        "interactions",
+        list(&plan.interactions, |fields| texts(fields)),
+    );
+    if model.task == Task::Multiclass {
+        out.key("max_classes", model.max_classes);
+    }
+    match &model.learner {
+        LearnerConfig::Race => out.key("learner", "{ type = \"race\" }"),
+        LearnerConfig::Linear(l) => out.key("learner", linear(l, model.task, plan.constant)),
+    }
+    match model.update {
+        UpdateMode::Online => out.key("update", "{ mode = \"online\" }"),
+        UpdateMode::Minibatch {
+            records,
+            every_micros,
+        } => {
+            let every = if every_micros > 0 {
+                let every = Duration::from_micros(every_micros as u64);
+                format!(", every = {}", duration(every))
+            } else {
+                String::new()
+            };
+            out.key(
+                "update",
+                format_args!("{{ mode = \"minibatch\", records = {records}{every} }}"),
+            );
+        }
+    }
+}
+
+fn print_fields(out: &mut Out, model: &ModelConfig) {
+    let plan = &model.plan;
     if let Some(filter) = &plan.filter {
         out.key("where", condition(filter));
     }
@@ -230,79 +294,42 @@ fn print_model(out: &mut Out, config: &Config, model: &ModelConfig) {
     if let Some(positive) = &model.positive {
         out.key("positive", text(positive));
     }
-    out.key("hash_bits", plan.hash_bits);
-    if model.task == Task::Anomaly {
-        let detector = match model.detector {
-            DetectorConfig::Auto => "auto",
-            DetectorConfig::Metric => "metric",
-            DetectorConfig::Gauss => "gauss",
-        };
-        out.key("detector", format_args!("{{ type = \"{detector}\" }}"));
-        match (format_budget(&model.alerts), &model.alerts) {
-            (Some(budget), _) => out.key("budget", text(&budget)),
-            (None, crate::alert::AlertConfig::Level(level)) => out.key("level", number(*level)),
-            (None, _) => {}
-        }
-        if let Some(healthy) = &plan.healthy {
-            out.key("healthy", condition(healthy));
-        }
-        return;
-    }
-    out.key(
-        "interactions",
-        list(&plan.interactions, |fields| texts(fields)),
-    );
-    if model.task == Task::Multiclass {
-        out.key("max_classes", model.max_classes);
-    }
-    match &model.learner {
-        LearnerConfig::Race => out.key("learner", "{ type = \"race\" }"),
-        LearnerConfig::Linear(l) => out.key("learner", linear(l, model.task)),
-    }
-    match model.update {
-        UpdateMode::Online => out.key("update", "{ mode = \"online\" }"),
-        UpdateMode::Minibatch {
-            records,
-            every_micros,
-        } => {
-            let every = if every_micros > 0 {
-                let every = Duration::from_micros(every_micros as u64);
-                format!(", every = {}", duration(every))
-            } else {
-                String::new()
-            };
-            out.key(
-                "update",
-                format_args!("{{ mode = \"minibatch\", records = {records}{every} }}"),
-            );
-        }
-    }
 }
 
-fn linear(l: &LinearConfig, task: Task) -> String {
+fn linear(l: &LinearConfig, task: Task, constant: bool) -> String {
     let optimizer = match l.optimizer {
         Optimizer::NormalizedAdaptive => "normalized_adaptive",
-        Optimizer::Sgd => "sgd",
+        Optimizer::Sgd | Optimizer::SgdInRange => "sgd",
     };
     let loss = match l.loss {
         Loss::Squared => "squared",
         Loss::Logistic => "logistic",
         Loss::Softmax => "softmax",
+        Loss::Hinge => "hinge",
+        Loss::Quantile { .. } => "quantile",
     };
+    let tau = match l.loss {
+        Loss::Quantile { tau } => format!(", tau = {}", number(tau)),
+        _ => String::new(),
+    };
+    let range = l.label_range.map_or(String::new(), |(low, high)| {
+        format!(", label_range = [{}, {}]", number(low), number(high))
+    });
     let link = match (task, l.link) {
         (Task::Binary, Link::Logistic) => ", link = \"logistic\"",
         (Task::Binary, Link::Identity) => ", link = \"identity\"",
         _ => "",
     };
     format!(
-        "{{ type = \"linear\", optimizer = \"{optimizer}\", loss = \"{loss}\"{link}, \
-         learning_rate = {}, power_t = {}, initial_t = {}, l1 = {}, l2 = {}, bias = {} }}",
+        "{{ type = \"linear\", optimizer = \"{optimizer}\", loss = \"{loss}\"{tau}{link}, \
+         learning_rate = {}, power_t = {}, initial_t = {}, l1 = {}, l2 = {}, bias = {}, \
+         regularize_bias = {constant}{range} }}",
         number(l.learning_rate),
         number(l.power_t),
         number(l.initial_t),
         number(l.l1),
         number(l.l2),
-        l.bias
+        l.bias || constant
     )
 }
 

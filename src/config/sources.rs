@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::decode::{CsvConfig, FormatConfig, Limits};
+use crate::decode::{CsvConfig, FormatConfig, Limits, VwHash};
 use crate::source::{DemoConfig, FileConfig, Reply, SourceKind, TcpConfig};
 
 use super::dom::{Entry, Value};
@@ -34,9 +34,10 @@ pub(super) const ELSEWHERE: &[Elsewhere] = &[
     ("header", "format = \"csv\""),
     ("columns", "format = \"csv\""),
     ("nonfinite", "format = \"csv\""),
+    ("hash", "format = \"vw\""),
 ];
 
-const FORMATS_LATER: &[&str] = &["vw", "svmlight", "text", "logfmt", "idx"];
+const FORMATS_LATER: &[&str] = &["text", "logfmt", "idx"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Type {
@@ -50,6 +51,8 @@ enum Type {
 enum Format {
     Json,
     Csv,
+    Vw,
+    Svmlight,
 }
 
 /// Reads one source; `None` where it could not be made sense of, and that has been said.
@@ -65,9 +68,14 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
         ("demo", Type::Demo),
     ];
     let kind = s.word("type", &types, &["http"], None);
-    let formats = [("json", Format::Json), ("csv", Format::Csv)];
+    let formats = [
+        ("json", Format::Json),
+        ("csv", Format::Csv),
+        ("vw", Format::Vw),
+        ("svmlight", Format::Svmlight),
+    ];
     let format = s.word("format", &formats, FORMATS_LATER, Some("json"));
-    if kind == Some(Type::Demo) && format == Some(Format::Csv) {
+    if kind == Some(Type::Demo) && format.is_some_and(|f| f != Format::Json) {
         let place = s.place_of("format");
         s.walk
             .problem(place, "a demo source writes JSON", "leave `format` out");
@@ -83,6 +91,12 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
     let dead_letters_max = s.size("dead_letters_max", "64MiB", 4096..=u64::MAX);
     let format_config = match format {
         Some(Format::Csv) => csv(&mut s),
+        Some(Format::Vw) => {
+            let hashes = [("strings", VwHash::Strings), ("all", VwHash::All)];
+            let hash = s.word("hash", &hashes, &[], Some("strings"));
+            hash.map(FormatConfig::Vw)
+        }
+        Some(Format::Svmlight) => Some(FormatConfig::Svmlight),
         Some(Format::Json) | None => Some(FormatConfig::Json),
     };
     let source_kind = match kind {

@@ -16,6 +16,8 @@ pub(super) struct CsvDecoder {
     /// The header line as it stood in the stream; empty before it was seen and where there is none.
     header: Vec<u8>,
     expects_header: bool,
+    /// Why the header was refused: without it nobody knows what the columns of its stream are.
+    refused: Option<RejectReason>,
     names: Vec<String>,
     /// A quoted value with its doubled quotes resolved.
     text: String,
@@ -38,6 +40,7 @@ impl CsvDecoder {
             limits: limits.clone(),
             header: Vec::new(),
             expects_header: config.header,
+            refused: None,
             names: config.columns.clone(),
             text: String::new(),
         }
@@ -48,9 +51,9 @@ impl CsvDecoder {
         self.header.clear();
         self.names.clone_from(&self.config.columns);
         self.expects_header = self.config.header;
+        self.refused = None;
         if let Some(header) = header.filter(|h| self.config.header && !h.is_empty()) {
-            // It was accepted when it was saved. Should the limits have shrunk since, it is refused
-            // as it would be at the beginning, and the next line has to name the columns.
+            // Refused again, it refuses the rest of its stream as it did before.
             self.read_header(header).ok();
         }
     }
@@ -68,12 +71,28 @@ impl CsvDecoder {
             self.read_header(line)?;
             return Ok(Decoded::Header);
         }
+        if let Some(reason) = self.refused {
+            return Err(refuse(reason, 0));
+        }
         let line = utf8(line)?;
+        let plain = is_plain(&self.config);
         let mut next = Some(0);
         for name in &self.names {
             let Some(start) = next else {
                 return Err(refuse(RejectReason::Trailing, line.len()));
             };
+            // A column that is a number and nothing else is done once its digits are read.
+            if plain
+                && let Some((value, end)) =
+                    number::column_at(line.as_bytes(), start, self.limits.max_number)
+                && (end == line.len() || line.as_bytes()[end] == self.config.delimiter)
+            {
+                value
+                    .and_then(|x| out.number(name.as_bytes(), x, &line.as_bytes()[start..end]))
+                    .map_err(|reason| refuse(reason, start))?;
+                next = (end < line.len()).then_some(end + 1);
+                continue;
+            }
             let cell = cell(line, start, &self.config, &mut self.text)?;
             tell(&cell, name, &self.limits, &self.config, out)
                 .map_err(|reason| refuse(reason, start))?;
@@ -86,11 +105,25 @@ impl CsvDecoder {
     }
 
     /// Takes the names of the columns from a header line; where the configuration names them, it
-    /// is only skipped, whatever it says.
+    /// is only skipped, whatever it says. A refused one counts as seen: the line after it is data,
+    /// and would give the columns wrong names.
     fn read_header(&mut self, line: &[u8]) -> Result<(), Reject> {
+        self.header = line.to_vec();
+        self.expects_header = false;
+        if !self.config.columns.is_empty() {
+            return Ok(());
+        }
+        let names = self.columns_of(line);
+        self.refused = names.as_ref().err().map(|reject| reject.reason);
+        self.names = names?;
+        Ok(())
+    }
+
+    /// The names in a header line.
+    fn columns_of(&mut self, line: &[u8]) -> Result<Vec<String>, Reject> {
         let text = utf8(line)?;
         let mut names = Vec::new();
-        let mut next = self.config.columns.is_empty().then_some(0);
+        let mut next = Some(0);
         while let Some(start) = next {
             let cell = cell(text, start, &self.config, &mut self.text)?;
             let name = if cell.quoted {
@@ -110,13 +143,14 @@ impl CsvDecoder {
             names.push(name.to_owned());
             next = cell.delimiter.map(|at| at + 1);
         }
-        if self.config.columns.is_empty() {
-            self.names = names;
-        }
-        self.header = line.to_vec();
-        self.expects_header = false;
-        Ok(())
+        Ok(names)
     }
+}
+
+/// Whether neither delimiter nor quote can be a part of a number.
+fn is_plain(config: &CsvConfig) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    !part(config.delimiter) && !part(config.quote)
 }
 
 fn utf8(line: &[u8]) -> Result<&str, Reject> {

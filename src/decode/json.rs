@@ -112,9 +112,22 @@ impl JsonDecoder {
     /// Takes one member and tells it; true when its value is an object, which is then open.
     fn field<S: FieldSink>(&mut self, scan: &mut Scan<'_>, out: &mut S) -> Result<bool, Reject> {
         let start = scan.at;
-        let key = member(scan, &self.limits, &mut self.fields, &mut self.key)?;
-        let told = |result: Result<(), RejectReason>| result.map_err(|r| refuse(r, start));
         let prefix = self.path.len();
+        let text: &str = scan.text;
+        // Only a whole name can be expected: within an object it is a part of one.
+        let expected = match text.as_bytes().get(start + 1..) {
+            Some(rest) if prefix == 0 => out.expected(rest),
+            _ => None,
+        };
+        let key = if let Some(length) = expected {
+            scan.at = start + length + 2;
+            let key = &text[start + 1..start + 1 + length];
+            after_key(scan, &self.limits, &mut self.fields, start)?;
+            key
+        } else {
+            member(scan, &self.limits, &mut self.fields, &mut self.key)?
+        };
+        let told = |result: Result<(), RejectReason>| result.map_err(|r| refuse(r, start));
         let name = if prefix == 0 {
             key.as_bytes()
         } else {
@@ -276,11 +289,26 @@ fn member<'b, 'a: 'b>(
         return Err(scan.refuse(RejectReason::Syntax));
     }
     let start = scan.at;
-    *fields += 1;
-    if *fields > limits.max_fields {
+    if *fields >= limits.max_fields {
         return Err(scan.refuse(RejectReason::Fields));
     }
     let key = scan.string(buffer)?;
+    after_key(scan, limits, fields, start)?;
+    Ok(key)
+}
+
+/// Takes what follows the name of a member that began at `start`, and counts the member.
+#[inline]
+fn after_key(
+    scan: &mut Scan<'_>,
+    limits: &Limits,
+    fields: &mut usize,
+    start: usize,
+) -> Result<(), Reject> {
+    *fields += 1;
+    if *fields > limits.max_fields {
+        return Err(refuse(RejectReason::Fields, start));
+    }
     // Between the quotes, escapes as they are written.
     if scan.at - start - 2 > limits.max_key {
         return Err(refuse(RejectReason::KeyLen, start));
@@ -290,5 +318,5 @@ fn member<'b, 'a: 'b>(
     }
     scan.at += 1;
     scan.next_token();
-    Ok(key)
+    Ok(())
 }

@@ -8,18 +8,24 @@ mod frame;
 mod json;
 mod number;
 mod scan;
+mod svmlight;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests_csv;
 #[cfg(test)]
 mod tests_json;
+#[cfg(test)]
+mod tests_vw;
+mod vw;
 
 use crate::base::{FieldSink, Framer, Reject};
 
 use csv::CsvDecoder;
 use frame::{CsvFramer, LineFramer};
 use json::JsonDecoder;
+use svmlight::SvmlightDecoder;
+use vw::VwDecoder;
 
 /// What a line may hold at most, and what happens to doubtful values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +61,20 @@ pub enum FormatConfig {
     Json,
     /// Comma-separated values.
     Csv(CsvConfig),
+    /// Vowpal Wabbit's text.
+    Vw(VwHash),
+    /// SVMlight's and LIBSVM's sparse text.
+    Svmlight,
+}
+
+/// How names of features become slots in Vowpal Wabbit's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VwHash {
+    /// Names that are whole numbers are slots as they are, others are hashed.
+    #[default]
+    Strings,
+    /// Every name is hashed.
+    All,
 }
 
 /// How a CSV source is written.
@@ -90,13 +110,22 @@ impl FormatConfig {
         match self {
             FormatConfig::Json => "json",
             FormatConfig::Csv(_) => "csv",
+            FormatConfig::Vw(_) => "vw",
+            FormatConfig::Svmlight => "svmlight",
         }
+    }
+
+    /// Whether lines bear label, weight and hashed features of their own instead of named fields.
+    pub fn bears_labels(&self) -> bool {
+        matches!(self, FormatConfig::Vw(_) | FormatConfig::Svmlight)
     }
 
     /// What cuts a stream of this format into records.
     pub fn framer(&self) -> Box<dyn Framer> {
         match self {
-            FormatConfig::Json => Box::new(LineFramer),
+            FormatConfig::Json | FormatConfig::Vw(_) | FormatConfig::Svmlight => {
+                Box::new(LineFramer)
+            }
             FormatConfig::Csv(config) => Box::new(CsvFramer {
                 delimiter: config.delimiter,
                 quote: config.quote,
@@ -109,6 +138,8 @@ impl FormatConfig {
         Decoder(match self {
             FormatConfig::Json => Kind::Json(JsonDecoder::new(limits)),
             FormatConfig::Csv(config) => Kind::Csv(CsvDecoder::new(config, limits)),
+            FormatConfig::Vw(hash) => Kind::Vw(VwDecoder::new(*hash, limits)),
+            FormatConfig::Svmlight => Kind::Svmlight(SvmlightDecoder::new(limits)),
         })
     }
 }
@@ -133,6 +164,8 @@ pub struct Decoder(Kind);
 enum Kind {
     Json(JsonDecoder),
     Csv(CsvDecoder),
+    Vw(VwDecoder),
+    Svmlight(SvmlightDecoder),
 }
 
 impl Decoder {
@@ -148,7 +181,7 @@ impl Decoder {
     /// where there is none or it was not seen yet.
     pub fn header(&self) -> &[u8] {
         match &self.0 {
-            Kind::Json(_) => &[],
+            Kind::Json(_) | Kind::Vw(_) | Kind::Svmlight(_) => &[],
             Kind::Csv(csv) => csv.header(),
         }
     }
@@ -157,11 +190,13 @@ impl Decoder {
     ///
     /// # Errors
     /// The first thing that is wrong with the line, and where. A header that is refused leaves the
-    /// stream without names: the next line is read as the header.
+    /// stream without names: every line after it is refused for the same reason.
     pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
         match &mut self.0 {
             Kind::Json(json) => json.decode(line, out),
             Kind::Csv(csv) => csv.decode(line, out),
+            Kind::Vw(vw) => vw.decode(line, out),
+            Kind::Svmlight(svmlight) => svmlight.decode(line, out),
         }
     }
 }

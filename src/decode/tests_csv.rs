@@ -144,7 +144,7 @@ fn the_first_line_names_the_columns_and_is_kept_for_resuming() {
 }
 
 #[test]
-fn a_header_that_is_refused_leaves_the_next_line_to_be_the_header() {
+fn a_header_that_is_refused_refuses_the_rest_of_its_stream() {
     let limits = Limits {
         max_fields: 2,
         max_key: 3,
@@ -159,7 +159,14 @@ fn a_header_that_is_refused_leaves_the_next_line_to_be_the_header() {
     ] {
         let got = fields(&mut decoder, header.as_bytes());
         assert_eq!(got, Err(Reject { reason, at }), "{header}");
-        assert_eq!(decoder.header(), b"");
+        let after = Err(Reject { reason, at: 0 });
+        assert_eq!(fields(&mut decoder, b"1,2"), after);
+        // Also after a restart in its middle.
+        assert_eq!(decoder.header(), header.as_bytes());
+        decoder.start(Some(header.as_bytes()));
+        assert_eq!(fields(&mut decoder, b"1,2"), after);
+        assert_eq!(fields(&mut decoder, b"").unwrap().0, Decoded::Blank);
+        decoder.start(None);
     }
     assert_eq!(fields(&mut decoder, b"a,b").unwrap().0, Decoded::Header);
     assert_eq!(fields(&mut decoder, b"1,2").unwrap().0, Decoded::Record);

@@ -332,6 +332,7 @@ mod tests {
 
     fn row(dense: &[f64]) -> Row<'_> {
         Row {
+            base: 0.0,
             dense,
             columns: &[],
             index: &[],

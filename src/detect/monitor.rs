@@ -199,6 +199,7 @@ impl Monitor {
         let warm_up = if let Some(mut metric) = metric {
             for (dense, time) in rows.iter() {
                 let row = Row {
+                    base: 0.0,
                     dense,
                     columns: &[],
                     index: &[],
@@ -345,6 +346,7 @@ mod tests {
 
     fn row(dense: &[f64]) -> Row<'_> {
         Row {
+            base: 0.0,
             dense,
             columns: &[],
             index: &[],

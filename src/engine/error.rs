@@ -15,7 +15,7 @@ pub enum EngineError {
     /// The state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A source could not be opened.
+    /// A source could not be opened or read.
     #[error("source {name}: {error}")]
     Source {
         /// The source.
@@ -30,6 +30,14 @@ pub enum EngineError {
         name: String,
         /// Why.
         error: SinkError,
+    },
+    /// A sink's storage kept failing.
+    #[error("sink {name} failed: {error}; the events that it did not take are lost")]
+    SinkFailed {
+        /// The sink.
+        name: String,
+        /// The last failure.
+        error: std::io::Error,
     },
     /// A dead-letter file could not be opened.
     #[error("dead letters of source {name} at {}: {error}", path.display())]
@@ -85,6 +93,14 @@ pub enum EngineError {
         /// Why.
         error: std::io::Error,
     },
+    /// A file named on the command line cannot take more.
+    #[error("{}: cannot write: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A thread or the runtime could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -106,7 +122,9 @@ impl EngineError {
             EngineError::Store(error) => error.exit_code(),
             EngineError::Misfit { .. } | EngineError::Unreadable { .. } => 3,
             EngineError::NoSuchModel { .. } | EngineError::File { .. } => 2,
-            EngineError::LastSnapshot => 4,
+            EngineError::LastSnapshot
+            | EngineError::SinkFailed { .. }
+            | EngineError::Write { .. } => 4,
             EngineError::Source { .. }
             | EngineError::Sink { .. }
             | EngineError::DeadLetters { .. }

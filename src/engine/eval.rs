@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::{Clock, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions, Task};
+use crate::base::{Clock, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions};
 use crate::config::Config;
 use crate::model::{Mode, Model};
 use crate::source::{SourceError, eval_reader};
@@ -34,6 +34,34 @@ pub struct EvalOptions {
     pub save: Option<PathBuf>,
     /// Learning starts from this snapshot.
     pub model: Option<PathBuf>,
+}
+
+impl EvalOptions {
+    /// Whether every file can be read, and those asked for can be written.
+    fn check_files(&self) -> Result<(), EngineError> {
+        let failed = |path: &Path, error| EngineError::File {
+            path: path.to_owned(),
+            error,
+        };
+        let read = self.files.iter().chain(&self.tests);
+        for path in read.filter(|path| path.as_os_str() != "-") {
+            std::fs::File::open(path).map_err(|error| failed(path, error))?;
+        }
+        if let Some(path) = &self.save {
+            // Learned for hours and then not saved would be a pity.
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let is_folder = std::fs::metadata(folder).and_then(|about| {
+                if about.is_dir() && !path.is_dir() {
+                    Ok(())
+                } else {
+                    Err(std::io::ErrorKind::NotADirectory.into())
+                }
+            });
+            is_folder.map_err(|error| failed(folder, error))?;
+        }
+        Ok(())
+    }
 }
 
 /// How far an evaluation has come.
@@ -86,7 +114,7 @@ pub struct TableRow<'a> {
     pub average: f64,
     /// The same since the row before.
     pub since_last: f64,
-    /// Labelled records (supervised) or records.
+    /// Records of the source.
     pub counter: u64,
     /// Their weight.
     pub weight: f64,
@@ -94,6 +122,8 @@ pub struct TableRow<'a> {
     pub label: &'a str,
     /// What was predicted of it.
     pub prediction: &'a str,
+    /// Its features, with the constant.
+    pub features: usize,
 }
 
 /// Evaluates one source of a configuration over files.
@@ -116,19 +146,17 @@ pub fn eval(
             ..snapshot
         };
         recover::load(&mut pipeline, snapshot, &from, &[], &[])?;
-    }
-    for path in options.files.iter().chain(&options.tests) {
-        if path.as_os_str() != "-" {
-            std::fs::File::open(path).map_err(|error| EngineError::File {
-                path: path.clone(),
-                error,
-            })?;
+        for model in pipeline.models_mut() {
+            model.restart_figures();
         }
     }
+    let before: Vec<u64> = pipeline.models().iter().map(records_of).collect();
+    options.check_files()?;
     let began = clock.now();
     let mut output = EvalOutput::new(&pipeline, options.predictions.as_deref())?;
     let mut passes: Vec<Vec<Value>> = vec![Vec::new(); config.models.len()];
     let mut first_pass = super::LineCounts::default();
+    let mut first: Vec<(u64, u64)> = Vec::new();
     for pass in 0..options.passes.max(1) {
         if pass > 0 {
             for model in pipeline.models_mut() {
@@ -153,6 +181,10 @@ pub fn eval(
         }
         if pass == 0 {
             first_pass = *pipeline.counts(0);
+            let models = pipeline.models().iter().zip(&before);
+            first = models
+                .map(|(m, before)| (records_of(m) - before, m.labelled()))
+                .collect();
             output.flush()?;
         }
     }
@@ -185,8 +217,11 @@ pub fn eval(
     let models: Map<String, Value> = pipeline
         .models()
         .iter()
-        .zip(passes)
-        .map(|(model, passes)| (model.config().name.clone(), model_json(model, &passes)))
+        .zip(first.iter().zip(passes))
+        .map(|(model, (counts, passes))| {
+            let name = model.config().name.clone();
+            (name, model_json(model, *counts, &passes))
+        })
         .collect();
     let rate = if elapsed > 0.0 {
         trained as f64 / elapsed
@@ -210,22 +245,20 @@ pub fn eval(
     })
 }
 
-fn model_json(model: &Model, passes: &[Value]) -> Value {
-    let counts = model.counts();
+/// Records of its sources that a model has had.
+fn records_of(model: &Model) -> u64 {
+    model.counts().records
+}
+
+/// What the contract says of one model; records and labelled ones of the first pass.
+fn model_json(model: &Model, (records, labelled): (u64, u64), passes: &[Value]) -> Value {
     let mut test = model.test_figures();
-    if test.get("records").is_none() {
-        test["records"] = json!(0);
+    if test["records"] == 0 {
+        test = json!({"records": 0});
     }
-    let labelled = match model.config().task {
-        Task::Anomaly => passes
-            .first()
-            .and_then(|p| p["records"].as_u64())
-            .unwrap_or(0),
-        _ => counts.learned / passes.len().max(1) as u64,
-    };
     json!({
         "task": model.config().task.as_str(),
-        "records": counts.records / passes.len().max(1) as u64,
+        "records": records,
         "labelled": labelled,
         "progressive": passes.first().cloned().unwrap_or(Value::Null),
         "passes": passes,
@@ -328,7 +361,7 @@ impl EvalOutput {
         };
         let outcome = file.write_all(&self.bytes);
         self.bytes.clear();
-        outcome.map_err(|error| EngineError::File {
+        outcome.map_err(|error| EngineError::Write {
             path: self.path.clone(),
             error,
         })
@@ -338,7 +371,7 @@ impl EvalOutput {
         let Some(file) = &mut self.predictions else {
             return Ok(());
         };
-        file.flush().map_err(|error| EngineError::File {
+        file.flush().map_err(|error| EngineError::Write {
             path: self.path.clone(),
             error,
         })
@@ -403,6 +436,7 @@ struct Row {
     counter: u64,
     weight: f64,
     said: (String, String),
+    features: usize,
 }
 
 impl Table {
@@ -436,9 +470,10 @@ impl Table {
                 model: i,
                 average: sum / weight,
                 since_last: (sum - sum_before) / (weight - weight_before),
-                counter: model.counts().learned,
+                counter: self.records,
                 weight,
                 said: std::mem::take(&mut self.last[i]),
+                features: model.features_of_last(),
             });
         }
     }
@@ -476,6 +511,7 @@ impl Table {
                 weight: row.weight,
                 label: &row.said.0,
                 prediction: &row.said.1,
+                features: row.features,
             });
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Outgoing {
 /// The answers to one chunk of a client's lines.
 pub(crate) struct Replies {
     model: Option<usize>,
+    /// As Vowpal Wabbit answers, instead of JSON.
+    plain: bool,
     pub(crate) bytes: Vec<u8>,
     answered: bool,
 }
@@ -74,10 +76,12 @@ impl Outbox {
         }
     }
 
-    /// The lines that follow are a client's, answered by this model.
-    pub(crate) fn answer_with(&mut self, model: Option<usize>) {
+    /// The lines that follow are a client's, answered by this model; `plain` as Vowpal Wabbit
+    /// answers, instead of JSON.
+    pub(crate) fn answer_with(&mut self, model: Option<usize>, plain: bool) {
         self.replies = Some(Replies {
             model,
+            plain,
             bytes: Vec::new(),
             answered: false,
         });
@@ -112,7 +116,11 @@ impl EventSink for Outbox {
             && replies.model == Some(model)
             && matches!(kind, EventKind::Prediction | EventKind::Score)
         {
-            event.render(&self.reply_options, &mut replies.bytes);
+            if replies.plain {
+                plain_line(event, &mut replies.bytes);
+            } else {
+                event.render(&self.reply_options, &mut replies.bytes);
+            }
             replies.answered = true;
         }
     }
@@ -120,12 +128,16 @@ impl EventSink for Outbox {
 
 impl Output for Outbox {
     fn rejected(&mut self, rejection: &Rejection<'_>) {
-        if let Some(replies) = &mut self.replies {
-            let message = format!(
-                "{}: at byte {}",
-                rejection.reject.reason, rejection.reject.at
-            );
-            error_line(&message, &mut replies.bytes);
+        match &mut self.replies {
+            Some(replies) if replies.plain => replies.bytes.extend_from_slice(b"nan\n"),
+            Some(replies) => {
+                let message = format!(
+                    "{}: at byte {}",
+                    rejection.reject.reason, rejection.reject.at
+                );
+                error_line(&message, &mut replies.bytes);
+            }
+            None => {}
         }
         let place = &mut self.first_rejection[rejection.source];
         if place.is_none() {
@@ -154,11 +166,40 @@ impl Output for Outbox {
         if let Some(replies) = &mut self.replies {
             if !replies.answered {
                 // The model made no prediction (its `where` does not hold, say): still one line.
-                replies.bytes.extend_from_slice(b"{\"skipped\":true}\n");
+                let nothing: &[u8] = if replies.plain {
+                    b"nan\n"
+                } else {
+                    b"{\"skipped\":true}\n"
+                };
+                replies.bytes.extend_from_slice(nothing);
             }
             replies.answered = false;
         }
     }
+}
+
+/// A prediction as Vowpal Wabbit writes it: six decimals, or none of a whole number, and the tag.
+fn plain_line(event: &Event<'_>, out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    let (head, written) = match event {
+        Event::Prediction {
+            head, prediction, ..
+        } => {
+            let value = *prediction as f32;
+            let decimals = if value.floor() == value { 0 } else { 6 };
+            (head, write!(out, "{value:.decimals$}"))
+        }
+        Event::Class {
+            head, prediction, ..
+        } => (head, write!(out, "{}", prediction.unwrap_or("nan"))),
+        _ => return,
+    };
+    written.expect("writing to memory cannot fail");
+    if let Some(tag) = head.id {
+        out.push(b' ');
+        out.extend_from_slice(tag.as_bytes());
+    }
+    out.push(b'\n');
 }
 
 /// `{"error":"…"}` as a line.
@@ -166,4 +207,39 @@ pub(crate) fn error_line(message: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"error\":");
     serde_json::to_writer(&mut *out, message).expect("writing to memory cannot fail");
     out.extend_from_slice(b"}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::EventHead;
+
+    #[test]
+    fn a_plain_answer_is_what_vowpal_wabbit_writes() {
+        let line = |prediction: f64, id| {
+            let head = EventHead {
+                event_id: 0,
+                time: None,
+                model: "m",
+                key: &[],
+                source: "s",
+                seq: 1,
+                id,
+            };
+            let mut out = Vec::new();
+            let event = Event::Prediction {
+                head,
+                prediction,
+                label: None,
+                label_is_class: false,
+                loss: None,
+            };
+            plain_line(&event, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(line(0.0, None), "0\n");
+        assert_eq!(line(-3.0, Some("a")), "-3 a\n");
+        assert_eq!(line(0.253_466_2, Some("tag")), "0.253466 tag\n");
+        assert_eq!(line(2.568_277, None), "2.568277\n");
+    }
 }

@@ -103,6 +103,8 @@ struct SourceLane {
     /// Streams finished in this run with their numbers, oldest first. One may go on after all.
     finished: Vec<(u64, StreamState)>,
     seq: u64,
+    /// Records scored in a test; they are numbered on from `seq`, which they leave as it is.
+    tested: u64,
     counts: LineCounts,
     models: Vec<usize>,
 }
@@ -142,6 +144,7 @@ impl Pipeline {
             resumable: Vec::new(),
             finished: Vec::new(),
             seq: 0,
+            tested: 0,
             counts: LineCounts::default(),
             models: (0..models.len())
                 .filter(|m| models[*m].takes(i as u16))
@@ -180,9 +183,12 @@ impl Pipeline {
         self.sources[source].seq
     }
 
-    /// The first model that takes a source: the one that answers its clients.
-    pub fn answering_model(&self, source: usize) -> Option<usize> {
-        self.sources[source].models.first().copied()
+    /// The first model that takes a source, the one that answers its clients; and whether it
+    /// answers as Vowpal Wabbit does.
+    pub fn answering(&self, source: usize) -> (Option<usize>, bool) {
+        let lane = &self.sources[source];
+        let plain = matches!(lane.format, FormatConfig::Vw(_));
+        (lane.models.first().copied(), plain)
     }
 
     /// One chunk.
@@ -227,13 +233,14 @@ impl Pipeline {
                 Ok(Decoded::Record) => {
                     lane.counts.records += 1;
                     lane.seq += u64::from(mode == Mode::Learn);
+                    lane.tested += u64::from(mode == Mode::Test);
                     self.order += u64::from(mode == Mode::Learn);
                     let input = Input {
                         record: &lane.record,
                         line,
                         is_json,
                         source: &lane.name,
-                        seq: lane.seq,
+                        seq: lane.seq + lane.tested,
                         received: chunk.received,
                     };
                     for &m in &lane.models {

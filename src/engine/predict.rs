@@ -1,8 +1,10 @@
-//! Predictions for the API: lines of JSON through one model, nothing learned.
+//! Predictions for the API: lines of JSON (or of the model's own format, where that has no named
+//! fields) through one model, nothing learned.
 //!
 //! Invariant: one line of answer for each line that is not blank, in order; no model changes.
 
 use crate::base::{Event, EventKind, EventKinds, EventSink, Framer, Micros, RenderOptions};
+use crate::config::Config;
 use crate::decode::{Decoded, FormatConfig, Limits};
 use crate::feature::{FieldLimits, Record};
 use crate::model::{Input, Mode, Model, Outcome};
@@ -12,6 +14,8 @@ use super::outbox::error_line;
 /// Decodes and predicts.
 pub(crate) struct Predictor {
     framer: Box<dyn Framer>,
+    /// By model.
+    formats: Vec<FormatConfig>,
     limits: Limits,
     record: Record,
 }
@@ -35,8 +39,16 @@ impl EventSink for Answer {
 }
 
 impl Predictor {
-    /// A predictor whose records are told from those of the `sources` by their number.
-    pub(crate) fn new(sources: usize) -> Predictor {
+    /// A predictor whose records are told from those of the sources by their number.
+    pub(crate) fn new(config: &Config) -> Predictor {
+        let format = |source: &u16| {
+            let format = &config.sources[*source as usize].format;
+            format.bears_labels().then(|| format.clone())
+        };
+        let of_model = |model: &crate::model::ModelConfig| {
+            let own = model.inputs.iter().find_map(format);
+            own.unwrap_or(FormatConfig::Json)
+        };
         let limits = Limits::default();
         let fields = FieldLimits {
             max_fields: limits.max_fields,
@@ -46,7 +58,8 @@ impl Predictor {
         };
         Predictor {
             framer: FormatConfig::Json.framer(),
-            record: Record::new(sources as u16, &fields),
+            formats: config.models.iter().map(of_model).collect(),
+            record: Record::new(config.sources.len() as u16, &fields),
             limits,
         }
     }
@@ -59,7 +72,9 @@ impl Predictor {
         lines: &[u8],
         now: Micros,
     ) -> Vec<u8> {
-        let mut decoder = FormatConfig::Json.decoder(&self.limits);
+        let format = &self.formats[model];
+        let is_json = *format == FormatConfig::Json;
+        let mut decoder = format.decoder(&self.limits);
         decoder.start(None);
         let mut answer = Answer::default();
         let mut rest = lines;
@@ -77,7 +92,7 @@ impl Predictor {
                     let input = Input {
                         record: &self.record,
                         line,
-                        is_json: true,
+                        is_json,
                         source: "predict",
                         seq,
                         received: now,

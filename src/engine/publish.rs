@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus::IntCounter;
+use tokio::sync::mpsc::WeakSender;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::{Chunk, Micros, RejectReason, SkipReason};
 use crate::config::Config;
 use crate::model::{ModelReport, SEVERITIES};
 use crate::sink::SinkStats;
-use crate::source::SourceStats;
+use crate::source::{Delivery, SourceStats};
 use crate::telemetry::{Metrics, ModelMetrics, RateLimit};
 
 use super::outbox::Outbox;
@@ -21,36 +24,112 @@ use super::pipeline::{LineCounts, Pipeline};
 /// A warning about refused lines is logged at most so often per source.
 const WARN_EVERY: Micros = Micros(10 * Micros::SECOND.0);
 
-/// Moves figures from the pipeline, sources and sinks to the metrics.
-pub(crate) struct Publisher {
+/// Figures of the edges are published so often.
+const EDGES_EVERY: Duration = Duration::from_millis(250);
+
+/// Moves figures of sources, sinks and queues to the metrics. A task of its own: these matter most
+/// when the learner waits for a sink.
+pub(crate) struct EdgePublisher {
     metrics: Arc<Metrics>,
     sources: Vec<Arc<SourceStats>>,
     sinks: Vec<Arc<SinkStats>>,
+    /// Weak, as the learner ends when nobody is left who could send.
+    inbox: WeakSender<Delivery>,
+}
+
+impl EdgePublisher {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        sources: Vec<Arc<SourceStats>>,
+        sinks: Vec<Arc<SinkStats>>,
+        inbox: WeakSender<Delivery>,
+    ) -> EdgePublisher {
+        EdgePublisher {
+            metrics,
+            sources,
+            sinks,
+            inbox,
+        }
+    }
+
+    /// Publishes until the engine has ended.
+    pub(crate) async fn run(self, ended: CancellationToken) {
+        loop {
+            self.publish();
+            tokio::select! {
+                () = tokio::time::sleep(EDGES_EVERY) => {}
+                () = ended.cancelled() => return,
+            }
+        }
+    }
+
+    fn publish(&self) {
+        for (metrics, stats) in self.metrics.sources.iter().zip(&self.sources) {
+            catch_up(&metrics.bytes, &stats.bytes);
+            catch_up(&metrics.connections_refused, &stats.refused_connections);
+            catch_up(&metrics.connections_junk, &stats.junk_connections);
+            catch_up(&metrics.accept_errors, &stats.accept_errors);
+            catch_up(&metrics.truncations, &stats.truncations);
+            catch_up(&metrics.files_ignored, &stats.skipped_files);
+            catch_up(&metrics.files_gone, &stats.gone);
+            catch_up(&metrics.nul_bytes_skipped, &stats.nul_bytes);
+            metrics
+                .lag_bytes
+                .set(stats.lag_bytes.load(Ordering::Relaxed) as i64);
+            metrics
+                .connections
+                .set(stats.connections.load(Ordering::Relaxed));
+        }
+        for (metrics, stats) in self.metrics.sinks.iter().zip(&self.sinks) {
+            catch_up(&metrics.events, &stats.events);
+            catch_up(&metrics.dropped, &stats.dropped);
+            for (reason, errors) in stats.errors() {
+                let counter = metrics.errors(reason);
+                counter.inc_by(errors.saturating_sub(counter.get()));
+            }
+            metrics
+                .queue
+                .depth
+                .set(stats.depth.load(Ordering::Relaxed) as i64);
+            metrics
+                .queue
+                .capacity
+                .set(stats.capacity.load(Ordering::Relaxed) as i64);
+        }
+        if let Some(inbox) = self.inbox.upgrade() {
+            for queue in &self.metrics.queues {
+                let most = inbox.max_capacity();
+                queue.capacity.set(most as i64);
+                queue.depth.set((most - inbox.capacity()) as i64);
+            }
+        }
+    }
+}
+
+/// Moves figures from the pipeline to the metrics.
+pub(crate) struct Publisher {
+    metrics: Arc<Metrics>,
     counted: Vec<LineCounts>,
     suppressed: Vec<u64>,
+    /// Models whose detector the log has told of.
+    told: Vec<bool>,
     refusals: Vec<RateLimit>,
     names: Vec<String>,
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        config: &Config,
-        metrics: Arc<Metrics>,
-        sources: Vec<Arc<SourceStats>>,
-        sinks: Vec<Arc<SinkStats>>,
-    ) -> Publisher {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Publisher {
         Publisher {
             metrics,
-            counted: vec![LineCounts::default(); sources.len()],
+            counted: vec![LineCounts::default(); config.sources.len()],
             suppressed: vec![0; config.models.len()],
+            told: vec![false; config.models.len()],
             refusals: config
                 .sources
                 .iter()
                 .map(|_| RateLimit::new(WARN_EVERY))
                 .collect(),
             names: config.sources.iter().map(|s| s.name.clone()).collect(),
-            sources,
-            sinks,
         }
     }
 
@@ -100,34 +179,6 @@ impl Publisher {
 
     /// Gauges, a few times a second.
     pub(crate) fn publish(&mut self, pipeline: &mut Pipeline) {
-        for (metrics, stats) in self.metrics.sources.iter().zip(&self.sources) {
-            catch_up(&metrics.bytes, &stats.bytes);
-            catch_up(&metrics.connections_refused, &stats.refused_connections);
-            catch_up(&metrics.truncations, &stats.truncations);
-            catch_up(&metrics.files_ignored, &stats.skipped_files);
-            metrics
-                .lag_bytes
-                .set(stats.lag_bytes.load(Ordering::Relaxed) as i64);
-            metrics
-                .connections
-                .set(stats.connections.load(Ordering::Relaxed));
-        }
-        for (metrics, stats) in self.metrics.sinks.iter().zip(&self.sinks) {
-            catch_up(&metrics.events, &stats.events);
-            catch_up(&metrics.dropped, &stats.dropped);
-            for (reason, errors) in stats.errors() {
-                let counter = metrics.errors(reason);
-                counter.inc_by(errors.saturating_sub(counter.get()));
-            }
-            metrics
-                .queue
-                .depth
-                .set(stats.depth.load(Ordering::Relaxed) as i64);
-            metrics
-                .queue
-                .capacity
-                .set(stats.capacity.load(Ordering::Relaxed) as i64);
-        }
         for (i, model) in pipeline.models().iter().enumerate() {
             let report = model.report();
             let metrics = &self.metrics.models[i];
@@ -137,6 +188,12 @@ impl Publisher {
                     .suppressed
                     .inc_by(anomaly.suppressed - self.suppressed[i]);
                 self.suppressed[i] = anomaly.suppressed;
+                if let Some(detector) = anomaly.detector
+                    && !std::mem::replace(&mut self.told[i], true)
+                {
+                    let model = &model.config().name;
+                    tracing::info!(%model, detector, "this model's detector is decided");
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicI64;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use super::handle::{Ask, Handle};
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
 use super::predict::Predictor;
-use super::publish::Publisher;
+use super::publish::{EdgePublisher, Publisher};
 use super::recover::{self, KeptAside};
 use super::snapshots::Snapshots;
 use super::worker::Worker;
@@ -96,13 +97,8 @@ pub fn run(
     let worker = Worker {
         outbox: Outbox::new(config, dead_letters),
         queues: sinks.queues,
-        predictor: Predictor::new(config.sources.len()),
-        publisher: Publisher::new(
-            config,
-            Arc::clone(metrics),
-            stats.clone(),
-            sinks.stats.clone(),
-        ),
+        predictor: Predictor::new(config),
+        publisher: Publisher::new(config, Arc::clone(metrics)),
         snapshots,
         aside,
         clock: Arc::clone(clock),
@@ -116,18 +112,31 @@ pub fn run(
         stop: &stop,
         heartbeat: &heartbeat,
         stats: &stats,
+        sink_stats: &sinks.stats,
         controls: &sinks.controls,
     };
     let ended = runtime.block_on(supervise(parts, worker, serve));
     // What still reads standard input cannot be interrupted; it goes with the process.
     runtime.shutdown_background();
-    if matches!(ended, Ok(Ended::Clean)) {
-        for thread in sinks.threads {
-            // A sink that panicked has counted nothing more; the run itself is complete.
-            drop(thread.join());
+    match ended {
+        Ok(Ended::Clean) => sinks_ended(config, sinks.threads),
+        other => other,
+    }
+}
+
+/// Waits until the sinks have written everything.
+fn sinks_ended(config: &Config, threads: Vec<JoinHandle<SinkEnd>>) -> Result<Ended, EngineError> {
+    let mut failed = None;
+    for (thread, sink) in threads.into_iter().zip(&config.sinks) {
+        // A sink that panicked has counted nothing more; the run itself is complete.
+        if let Ok(SinkEnd::Failed(error)) = thread.join() {
+            failed.get_or_insert(EngineError::SinkFailed {
+                name: sink.name.clone(),
+                error,
+            });
         }
     }
-    ended
+    failed.map_or(Ok(Ended::Clean), Err)
 }
 
 struct Parts<'a> {
@@ -137,6 +146,7 @@ struct Parts<'a> {
     stop: &'a CancellationToken,
     heartbeat: &'a Arc<AtomicI64>,
     stats: &'a [Arc<SourceStats>],
+    sink_stats: &'a [Arc<sink::SinkStats>],
     controls: &'a [SinkControl],
 }
 
@@ -144,7 +154,7 @@ struct Sinks {
     queues: Vec<SinkQueue>,
     controls: Vec<SinkControl>,
     stats: Vec<Arc<sink::SinkStats>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<SinkEnd>>,
 }
 
 /// A store, and the `order` and time of its newest snapshot.
@@ -202,16 +212,20 @@ fn start_sinks(config: &Config, stop: &CancellationToken) -> Result<Sinks, Engin
         let (stop, name) = (stop.clone(), sink.name.clone());
         let thread = std::thread::Builder::new()
             .name(format!("sink {name}"))
-            .spawn(move || match sink::run(writer, receiver) {
-                SinkEnd::Closed => {}
-                SinkEnd::Failed(error) => {
-                    tracing::error!(sink = %name, %error, "the sink failed: stopping");
-                    stop.cancel();
+            .spawn(move || {
+                let end = sink::run(writer, receiver);
+                match &end {
+                    SinkEnd::Closed => {}
+                    SinkEnd::Failed(error) => {
+                        tracing::error!(sink = %name, %error, "the sink failed: stopping");
+                        stop.cancel();
+                    }
+                    SinkEnd::ReaderGone => {
+                        tracing::info!(sink = %name, "the reader went away: stopping");
+                        stop.cancel();
+                    }
                 }
-                SinkEnd::ReaderGone => {
-                    tracing::info!(sink = %name, "the reader went away: stopping");
-                    stop.cancel();
-                }
+                end
             })
             .map_err(EngineError::Thread)?;
         controls.push(queue.control());
@@ -303,9 +317,16 @@ async fn supervise(
     let (readiness, not_ready) = watch::channel(vec!["starting".to_owned()]);
     let tracker = TaskTracker::new();
     let opened = open_sources(&parts, &worker.pipeline, &inbox, &tracker)?;
+    let edges = EdgePublisher::new(
+        Arc::clone(metrics),
+        parts.stats.to_vec(),
+        parts.sink_stats.to_vec(),
+        inbox.downgrade(),
+    );
     drop(inbox);
 
     let served = CancellationToken::new();
+    tokio::spawn(edges.run(served.clone()));
     let handle = Handle {
         metrics: Arc::clone(metrics),
         asks,
@@ -334,10 +355,14 @@ async fn supervise(
             let _ = ended.send(complete);
         })
         .map_err(EngineError::Thread)?;
+    let failed = Arc::new(OnceLock::new());
     for (name, source) in opened {
+        let failed = Arc::clone(&failed);
         tracker.spawn(async move {
             if let Err(error) = source.run().await {
                 tracing::error!(source = %name, %error, "source failed");
+                // The first is the one that the end tells of.
+                drop(failed.set(EngineError::Source { name, error }));
             }
         });
     }
@@ -358,7 +383,13 @@ async fn supervise(
     tokio::select! {
         complete = &mut worker_ended => {
             served.cancel();
-            return worker_outcome(complete.ok());
+            let ended = worker_outcome(complete.ok())?;
+            // The tasks of the sources have ended, or the learner would not have.
+            tracker.close();
+            tracker.wait().await;
+            return Arc::into_inner(failed)
+                .and_then(OnceLock::into_inner)
+                .map_or(Ok(ended), Err);
         }
         code = signals.next(parts.controls, &questions) => tracing::info!(code, "stopping: draining what was read"),
         () = stop.cancelled() => {}

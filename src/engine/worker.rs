@@ -56,6 +56,7 @@ impl Worker {
         mut asks: mpsc::Receiver<Ask>,
     ) -> bool {
         self.publisher.start_from(&self.pipeline);
+        self.publisher.publish(&mut self.pipeline);
         let mut next_publish = self.clock.now();
         let mut asks_open = true;
         loop {
@@ -100,8 +101,8 @@ impl Worker {
         let Delivery { chunk, reply } = delivery;
         let source = chunk.source as usize;
         if reply.is_some() {
-            self.outbox
-                .answer_with(self.pipeline.answering_model(source));
+            let (model, plain) = self.pipeline.answering(source);
+            self.outbox.answer_with(model, plain);
         }
         self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
         if let Some(reply) = reply {
@@ -115,7 +116,6 @@ impl Worker {
                 );
             }
         }
-        self.flush_sinks();
         if let Some(letters) = &mut self.outbox.rejected[source]
             && let Err(error) = letters.flush()
         {
@@ -131,6 +131,8 @@ impl Worker {
             &chunk,
             self.clock.now(),
         );
+        // Last, because a sink may hold learning up here for long, and what was counted is true.
+        self.flush_sinks();
     }
 
     fn flush_sinks(&mut self) {

@@ -27,12 +27,13 @@ impl Confusion {
         }
     }
 
-    /// Takes a record in; classes beyond the limit are left out.
+    /// Takes a record in; a true class beyond the limit is left out, a said one is only a miss.
     pub(super) fn add(&mut self, said: usize, truth: usize, weight: f64) {
-        let classes = said.max(truth) + 1;
-        if classes > MAX_CLASSES {
+        let known = said < MAX_CLASSES;
+        if truth >= MAX_CLASSES {
             return;
         }
+        let classes = if known { said.max(truth) } else { truth } + 1;
         if classes > self.counts.len() {
             self.counts.resize(classes, [0.0; 3]);
         }
@@ -40,7 +41,9 @@ impl Confusion {
         if said == truth {
             self.counts[said][0] += mass;
         } else {
-            self.counts[said][1] += mass;
+            if known {
+                self.counts[said][1] += mass;
+            }
             self.counts[truth][2] += mass;
         }
         self.unit *= self.growth;

@@ -21,10 +21,13 @@
 //! starts from `H("*", s)` and goes on through its fields, `H(name, .)` for numbers and
 //! `H(value, H(name, .))` for categories; its value is the product of its numbers; with one field
 //! missing there is none. All are cut to the lowest `hash_bits` bits.
+//!
+//! Lines that bear their own label have slots alone, made by the decoder; see `example`.
 
 mod binding;
 mod columns;
 mod condition;
+mod example;
 mod names;
 mod plan;
 mod record;
@@ -143,6 +146,9 @@ pub struct PlanConfig {
     pub hash_seed: u64,
     /// How numbers are scaled where no spec says so.
     pub default_scale: Scale,
+    /// The constant is a feature of the hashed part, where everything that befalls features
+    /// befalls it too; else it is the learner's own.
+    pub constant: bool,
 }
 
 impl Default for PlanConfig {
@@ -166,6 +172,7 @@ impl Default for PlanConfig {
             hash_bits: 18,
             hash_seed: 0,
             default_scale: Scale::Standard,
+            constant: false,
         }
     }
 }

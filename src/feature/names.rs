@@ -98,7 +98,7 @@ impl NameTable {
             if number == EMPTY {
                 return Err(slot);
             }
-            if self.hashes[number as usize] == hash && self.name(number) == name {
+            if self.hashes[number as usize] == hash && same(self.name(number), name) {
                 return Ok(number);
             }
             slot = (slot + 1) & mask;
@@ -119,9 +119,42 @@ impl NameTable {
     }
 }
 
+/// Whether two names are the same; names are short, and a call to compare memory is not.
+#[inline]
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if let (Some(a8), Some(b8)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        return if a.len() <= 16 {
+            a8 == b8 && a.last_chunk::<8>() == b.last_chunk::<8>()
+        } else {
+            a == b
+        };
+    }
+    if let (Some(a4), Some(b4)) = (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        return a4 == b4 && a.last_chunk::<4>() == b.last_chunk::<4>();
+    }
+    std::iter::zip(a, b).all(|(a, b)| a == b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_the_same_if_every_byte_is() {
+        for length in 0..40 {
+            let name = vec![b'x'; length];
+            assert!(same(&name, &name.clone()));
+            assert!(!same(&name, &vec![b'x'; length + 1]));
+            for i in 0..length {
+                let mut other = name.clone();
+                other[i] = b'y';
+                assert!(!same(&name, &other), "{length} {i}");
+            }
+        }
+    }
 
     #[test]
     fn numbers_names_in_order_of_appearance_up_to_its_limits() {

@@ -6,6 +6,7 @@
 
 use super::binding::{Action, Binding, FieldRef};
 use super::columns::{Columns, Place};
+use super::example::{ExamplePlan, push_constant};
 use super::record::{FieldValue, Record};
 use super::row::{LabelKind, RowBuffer, WeightValue};
 use super::rules::{Reading, Rules};
@@ -21,6 +22,7 @@ pub struct Plan {
     rules: Rules,
     columns: Columns,
     slots: SlotNames,
+    examples: ExamplePlan,
     /// By index of the source.
     bindings: Vec<Option<Binding>>,
 }
@@ -30,8 +32,9 @@ impl Plan {
     pub fn new(config: PlanConfig) -> Plan {
         let rules = Rules::new(&config);
         Plan {
-            slots: SlotNames::new(rules.seed),
+            slots: SlotNames::new(rules.seed, rules.mask),
             columns: Columns::new(),
+            examples: ExamplePlan::new(&config.interactions),
             bindings: Vec::new(),
             rules,
             config,
@@ -66,6 +69,15 @@ impl Plan {
     /// One [`Record`] stands for one source: records of the same source from another `Record` are
     /// read all the same, but each change costs the plan its cache.
     pub fn extract(&mut self, record: &Record, row: &mut RowBuffer, grow: bool) {
+        if record.example.is_present() {
+            row.clear();
+            row.dense.resize(self.columns.len(), f64::NAN);
+            let names = grow.then_some(&mut self.slots);
+            let (mask, constant) = (self.rules.mask, self.config.constant);
+            let example = &record.example;
+            self.examples.extract(example, mask, constant, names, row);
+            return;
+        }
         let source = record.source() as usize;
         if self.bindings.len() <= source {
             self.bindings.resize_with(source + 1, || None);
@@ -97,7 +109,16 @@ impl Plan {
             row,
             grow,
         };
-        for index in 0..record.len() {
+        for (index, (id, number)) in record.numbers().enumerate() {
+            // Nearly all of most records: a number whose column is known.
+            if let Some(x) = number
+                && let Some(Place::Column(column)) =
+                    binding.actions.get(id as usize).map(|a| a.place)
+                && let Some(cell) = features.row.dense.get_mut(column as usize)
+            {
+                *cell = x;
+                continue;
+            }
             let name = record.name(index);
             let value = record.value(index);
             match record.id(index) {
@@ -107,6 +128,9 @@ impl Plan {
         }
         for fields in &binding.interactions {
             features.interaction(fields, record);
+        }
+        if self.config.constant {
+            push_constant(self.rules.mask, grow.then_some(&mut self.slots), row);
         }
     }
 
@@ -121,7 +145,7 @@ impl Plan {
     /// # Errors
     /// State that no plan of this configuration writes; the plan is then as it was.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let mut slots = SlotNames::new(self.rules.seed);
+        let mut slots = SlotNames::new(self.rules.seed, self.rules.mask);
         slots.load(from, self.rules.mask)?;
         self.columns.load(from, &self.rules)?;
         self.slots = slots;
@@ -323,5 +347,8 @@ fn set(dense: &mut Vec<f64>, column: u32, x: f64) {
 
 /// Appends a name or a literal; both are UTF-8 wherever they come from a decoder.
 fn append(out: &mut String, bytes: &[u8]) {
-    out.push_str(&String::from_utf8_lossy(bytes));
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+    }
 }

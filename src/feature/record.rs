@@ -5,8 +5,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::names::NameTable;
-use crate::base::{FieldSink, RejectReason};
+use super::example::ExampleBuffer;
+use super::names::{NameTable, same};
+use crate::base::{Example, FieldSink, HashedFeature, RejectReason};
 
 /// What a record may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,8 @@ struct Known {
     index: u32,
     /// The id that followed it when it was last seen, the best guess for the next time.
     follower: u32,
+    /// It stands in a line of JSON as it is, without escapes.
+    plain: bool,
 }
 
 /// The fields of one line of one source. Implements [`FieldSink`].
@@ -114,12 +117,16 @@ pub struct Record {
     current: u64,
     /// Id of the field told last.
     last: u32,
+    /// The name of the next field has been compared already: it is the guess.
+    foreseen: bool,
     fields: Vec<Field>,
     text: String,
     literals: Vec<u8>,
     vector: Vec<f64>,
     loose: Vec<LooseName>,
     loose_bytes: Vec<u8>,
+    /// Where the line bears its own label: everything there is, instead of fields.
+    pub(super) example: ExampleBuffer,
 }
 
 impl Record {
@@ -136,12 +143,14 @@ impl Record {
             first: NO_ID,
             current: 1,
             last: NO_ID,
+            foreseen: false,
             fields: Vec::new(),
             text: String::new(),
             literals: Vec::new(),
             vector: Vec::new(),
             loose: Vec::new(),
             loose_bytes: Vec::new(),
+            example: ExampleBuffer::default(),
         }
     }
 
@@ -149,12 +158,14 @@ impl Record {
     pub fn begin(&mut self) {
         self.current += 1;
         self.last = NO_ID;
+        self.foreseen = false;
         self.fields.clear();
         self.text.clear();
         self.literals.clear();
         self.vector.clear();
         self.loose.clear();
         self.loose_bytes.clear();
+        self.example.clear();
     }
 
     /// Index of the source in the configuration.
@@ -259,77 +270,89 @@ impl Record {
             .map(|loose| loose.field as usize)
     }
 
-    /// The index for the field of this name, a new one or, where the last of several counts, that
-    /// of the earlier one.
-    fn place(&mut self, name: &[u8]) -> Result<usize, RejectReason> {
-        let guess = match self.known.get(self.last as usize) {
-            Some(known) => known.follower,
-            None => self.first,
-        };
-        let id = if guess != NO_ID && self.table.name(guess) == name {
-            guess
-        } else if let Some(id) = self.table.find_or_insert(name) {
-            if id as usize == self.known.len() {
-                self.known.push(Known {
-                    record: 0,
-                    index: 0,
-                    follower: NO_ID,
-                });
-            }
-            match self.known.get_mut(self.last as usize) {
-                Some(known) => known.follower = id,
-                None => self.first = id,
-            }
-            id
-        } else {
-            return self.place_loose(name);
-        };
-        self.last = id;
-        let known = &mut self.known[id as usize];
-        if known.record == self.current {
-            let index = known.index as usize;
-            return self.place_again(index, name);
-        }
-        if self.fields.len() >= self.limits.max_fields {
-            return Err(RejectReason::Fields);
-        }
-        known.record = self.current;
-        known.index = self.fields.len() as u32;
-        Ok(self.push(id))
+    /// The number of the field at an index, with the name's id ([`NO_ID`] for none); `None` for
+    /// other values.
+    #[inline]
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (u32, Option<f64>)> {
+        self.fields.iter().map(|field| match field.stored {
+            Stored::Number(value) => (field.id, Some(value)),
+            _ => (field.id, None),
+        })
     }
 
-    fn place_loose(&mut self, name: &[u8]) -> Result<usize, RejectReason> {
-        let hash = self.table.hash(name);
-        if let Some(index) = self.loose_index(name, hash) {
-            return self.place_again(index, name);
+    /// Keeps the field of this name: as a new one or, where the last of several counts, in place
+    /// of the earlier one. The value lies at `start..end` of the buffer of its kind.
+    #[inline]
+    fn put(
+        &mut self,
+        name: &[u8],
+        stored: Stored,
+        (start, end): (usize, usize),
+    ) -> Result<(), RejectReason> {
+        let guess = self.guess();
+        let foreseen = std::mem::take(&mut self.foreseen);
+        let id = if foreseen || (guess != NO_ID && same(self.table.name(guess), name)) {
+            guess
+        } else if let Some(id) = self.find_or_insert(name) {
+            id
+        } else {
+            NO_ID
+        };
+        let field = Field {
+            id,
+            loose: 0,
+            start: start as u32,
+            end: end as u32,
+            stored,
+        };
+        let index = self.fields.len();
+        match self.known.get_mut(id as usize) {
+            Some(known) if known.record != self.current && index < self.limits.max_fields => {
+                known.record = self.current;
+                known.index = index as u32;
+                self.last = id;
+                self.fields.push(field);
+                Ok(())
+            }
+            _ => self.put_otherwise(name, field),
+        }
+    }
+
+    /// Keeps a field that has no id, or is one too many, or has a name that occurred before.
+    #[cold]
+    #[inline(never)]
+    fn put_otherwise(&mut self, name: &[u8], mut field: Field) -> Result<(), RejectReason> {
+        let earlier = if let Some(known) = self.known.get(field.id as usize) {
+            self.last = field.id;
+            (known.record == self.current).then_some(known.index as usize)
+        } else {
+            self.loose_index(name, self.table.hash(name))
+        };
+        if let Some(index) = earlier {
+            self.give_way(index, name)?;
+            let earlier = &mut self.fields[index];
+            field.loose = earlier.loose;
+            *earlier = field;
+            return Ok(());
         }
         if self.fields.len() >= self.limits.max_fields {
             return Err(RejectReason::Fields);
         }
+        field.loose = self.loose.len() as u32;
         let start = self.loose_bytes.len() as u32;
         self.loose_bytes.extend_from_slice(name);
         self.loose.push(LooseName {
-            hash,
+            hash: self.table.hash(name),
             field: self.fields.len() as u32,
             start,
             end: self.loose_bytes.len() as u32,
         });
-        Ok(self.push(NO_ID))
-    }
-
-    fn push(&mut self, id: u32) -> usize {
-        self.fields.push(Field {
-            id,
-            loose: self.loose.len().saturating_sub(1) as u32,
-            start: 0,
-            end: 0,
-            stored: Stored::Null,
-        });
-        self.fields.len() - 1
+        self.fields.push(field);
+        Ok(())
     }
 
     /// A name occurs again: refused, or the earlier value gives way with all that was in it.
-    fn place_again(&mut self, index: usize, name: &[u8]) -> Result<usize, RejectReason> {
+    fn give_way(&mut self, index: usize, name: &[u8]) -> Result<(), RejectReason> {
         if !self.limits.duplicates_last {
             return Err(RejectReason::DupKey);
         }
@@ -341,55 +364,101 @@ impl Record {
                 }
             }
         }
-        Ok(index)
+        Ok(())
     }
 
-    fn put(&mut self, name: &[u8], stored: Stored) -> Result<&mut Field, RejectReason> {
-        let index = self.place(name)?;
-        let field = &mut self.fields[index];
-        field.stored = stored;
-        Ok(field)
+    /// The id that most likely comes next.
+    #[inline]
+    fn guess(&self) -> u32 {
+        match self.known.get(self.last as usize) {
+            Some(known) => known.follower,
+            None => self.first,
+        }
+    }
+
+    /// The id of a name that was not guessed; the next guess at this place is this one.
+    #[inline(never)]
+    fn find_or_insert(&mut self, name: &[u8]) -> Option<u32> {
+        let id = self.table.find_or_insert(name)?;
+        if id as usize == self.known.len() {
+            self.known.push(Known {
+                record: 0,
+                index: 0,
+                follower: NO_ID,
+                plain: name
+                    .iter()
+                    .all(|b| *b >= b' ' && !matches!(b, b'"' | b'\\')),
+            });
+        }
+        match self.known.get_mut(self.last as usize) {
+            Some(known) => known.follower = id,
+            None => self.first = id,
+        }
+        Some(id)
     }
 }
 
 impl FieldSink for Record {
+    #[inline]
+    fn expected(&mut self, rest: &[u8]) -> Option<usize> {
+        let guess = self.guess();
+        if !self.known.get(guess as usize)?.plain {
+            return None;
+        }
+        let name = self.table.name(guess);
+        let begins = rest.get(name.len()) == Some(&b'"') && same(name, &rest[..name.len()]);
+        self.foreseen = begins;
+        begins.then_some(name.len())
+    }
+
+    #[inline]
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason> {
-        let start = self.literals.len() as u32;
+        let start = self.literals.len();
         self.literals.extend_from_slice(literal);
-        let end = self.literals.len() as u32;
+        let end = self.literals.len();
         // Adding zero turns -0.0 into 0.0 and changes nothing else.
-        let field = self.put(name, Stored::Number(value + 0.0))?;
-        (field.start, field.end) = (start, end);
-        Ok(())
+        self.put(name, Stored::Number(value + 0.0), (start, end))
     }
 
     fn boolean(&mut self, name: &[u8], value: bool) -> Result<(), RejectReason> {
-        self.put(name, Stored::Boolean(value)).map(|_| ())
+        self.put(name, Stored::Boolean(value), (0, 0))
     }
 
+    #[inline]
     fn text(&mut self, name: &[u8], value: &str) -> Result<(), RejectReason> {
-        let start = self.text.len() as u32;
+        let start = self.text.len();
         self.text.push_str(value);
-        let end = self.text.len() as u32;
-        let field = self.put(name, Stored::Text)?;
-        (field.start, field.end) = (start, end);
-        Ok(())
+        let end = self.text.len();
+        self.put(name, Stored::Text, (start, end))
     }
 
     fn null(&mut self, name: &[u8]) -> Result<(), RejectReason> {
-        self.put(name, Stored::Null).map(|_| ())
+        self.put(name, Stored::Null, (0, 0))
     }
 
     fn vector(&mut self, name: &[u8], values: &[f64]) -> Result<(), RejectReason> {
-        let start = self.vector.len() as u32;
+        let start = self.vector.len();
         self.vector.extend(values.iter().map(|x| x + 0.0));
-        let end = self.vector.len() as u32;
-        let field = self.put(name, Stored::Vector)?;
-        (field.start, field.end) = (start, end);
-        Ok(())
+        let end = self.vector.len();
+        self.put(name, Stored::Vector, (start, end))
     }
 
     fn other(&mut self, name: &[u8]) -> Result<(), RejectReason> {
-        self.put(name, Stored::Other).map(|_| ())
+        self.put(name, Stored::Other, (0, 0))
+    }
+
+    fn example(&mut self, example: &Example<'_>) -> Result<(), RejectReason> {
+        self.example.begin(example);
+        Ok(())
+    }
+
+    fn namespace(&mut self, first: u8, name: (u32, u32)) -> Result<(), RejectReason> {
+        self.example.namespace(first, name);
+        Ok(())
+    }
+
+    fn hashed(&mut self, feature: HashedFeature) -> Result<(), RejectReason> {
+        self.example.push(feature);
+        Ok(())
     }
 }

@@ -50,8 +50,10 @@ pub struct RowBuffer {
     pub dense: Vec<f64>,
     /// Slots of the hashed features, in the order of the fields, interactions last.
     pub index: Vec<u32>,
-    /// Their values, always finite.
+    /// Their values, always finite but for a record that is too much to be learned from.
     pub value: Vec<f32>,
+    /// What the raw score starts from.
+    pub base: f64,
     pub(super) label: LabelKind,
     pub(super) label_text: String,
     /// The weight.
@@ -104,6 +106,7 @@ impl RowBuffer {
             columns: &plan.columns()[..self.dense.len()],
             index: &self.index,
             value: &self.value,
+            base: self.base,
         }
     }
 
@@ -111,6 +114,7 @@ impl RowBuffer {
         self.dense.clear();
         self.index.clear();
         self.value.clear();
+        self.base = 0.0;
         self.label = LabelKind::Missing;
         self.label_text.clear();
         self.weight = WeightValue::Default;

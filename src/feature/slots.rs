@@ -14,11 +14,19 @@ const MOST_SLOTS: usize = 65_536;
 /// Longest name that is kept, in bytes; longer ones are cut.
 const LONGEST_NAME: usize = 128;
 
+/// Bits of the longest map of slots that have a name.
+const MOST_BITS: u32 = 22;
+
 /// The names of slots.
 #[derive(Debug)]
 pub(super) struct SlotNames {
     /// Slot to index in `slots`. Never iterated.
     index: HashMap<u32, u32, FixedState>,
+    /// A bit for each slot that has a name, cut to the lowest bits of the slot: a look-up for each
+    /// feature of each record would cost more than the feature.
+    named: Vec<u64>,
+    /// The bits tell every slot apart.
+    exact: bool,
     slots: Vec<u32>,
     /// Where each name ends in `text`.
     ends: Vec<u32>,
@@ -26,8 +34,12 @@ pub(super) struct SlotNames {
 }
 
 impl SlotNames {
-    pub fn new(seed: u32) -> SlotNames {
+    /// For the slots of a hashed part cut by `mask`.
+    pub fn new(seed: u32, mask: u32) -> SlotNames {
+        let bits = mask.count_ones();
         SlotNames {
+            named: vec![0; (1 << bits.min(MOST_BITS)) / 64 + 1],
+            exact: bits <= MOST_BITS,
             index: HashMap::with_hasher(FixedState::with_seed(seed.into())),
             slots: Vec::new(),
             ends: Vec::new(),
@@ -36,10 +48,17 @@ impl SlotNames {
     }
 
     /// Keeps a name for a slot that has none; `write` appends it.
+    #[inline]
     pub fn remember(&mut self, slot: u32, write: impl FnOnce(&mut String)) {
-        if self.slots.len() >= MOST_SLOTS || self.index.contains_key(&slot) {
+        let bit = slot as usize & ((1 << MOST_BITS) - 1);
+        let (word, bit) = (bit / 64, 1 << (bit % 64));
+        let maybe = self.named[word] & bit != 0;
+        if self.slots.len() >= MOST_SLOTS
+            || (maybe && (self.exact || self.index.contains_key(&slot)))
+        {
             return;
         }
+        self.named[word] |= bit;
         let start = self.text.len();
         write(&mut self.text);
         let longest = self.text.floor_char_boundary(start + LONGEST_NAME);
@@ -72,6 +91,7 @@ impl SlotNames {
             return Err(from.invalid("slots", "more than are ever kept"));
         }
         self.index.clear();
+        self.named.fill(0);
         self.slots.clear();
         self.ends.clear();
         self.text.clear();

@@ -7,7 +7,6 @@
 use crate::base::{Label, Row};
 
 use super::lanes::{Lanes, map};
-use super::minibatch::HeldRows;
 
 /// Smaller dense values count as absent: their squares would vanish.
 pub(crate) const SMALLEST_DENSE: f64 = 1e-100;
@@ -42,20 +41,29 @@ pub(crate) enum Coordinate {
 }
 
 /// One feature of one record.
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     at: Coordinate,
     row: u32,
+    /// Its place among all entries of the batch as they came.
+    order: u32,
     x: f64,
 }
 
-/// What a batch is made of, coordinate by coordinate.
-pub(crate) struct Batch {
+/// What a batch is made of, coordinate by coordinate, and how it moves the weights. Kept from step
+/// to step for its memory alone: nothing in it means anything between two steps.
+#[derive(Debug)]
+pub(crate) struct Batch<const L: usize> {
     entries: Vec<Entry>,
     weights: Vec<f64>,
-}
-
-/// How a batch moved the weights.
-pub(crate) struct Direction<const L: usize> {
+    /// The records' scores, and the derivatives of the loss in them: record by record, output by
+    /// output.
+    pub(crate) scores: Vec<Lanes<L>>,
+    pub(crate) gradients: Vec<Lanes<L>>,
+    /// The records' labels, as the learner wants them.
+    pub(crate) labels: Vec<f64>,
+    /// Their classes (multiclass).
+    pub(crate) classes: Vec<usize>,
     steps: Vec<Lanes<L>>,
     /// Change of each record's score (record by record, output by output) for a step of 1.
     pub(crate) kappa: Vec<Lanes<L>>,
@@ -65,63 +73,92 @@ pub(crate) struct Direction<const L: usize> {
     pub(crate) normalizer: f64,
 }
 
-impl Batch {
-    /// Collects the features of the rows; `scaled` are their dense values after scaling, row by row.
-    pub(crate) fn new(rows: &HeldRows, scaled: &[Vec<f64>], bias: bool) -> Batch {
-        let mut entries = Vec::new();
-        let mut weights = Vec::new();
-        for (i, (row, _, weight)) in rows.iter().enumerate() {
-            let row_number = i as u32;
-            let dense = scaled[i].iter().enumerate();
-            let dense = dense.filter(|(_, x)| x.abs() >= SMALLEST_DENSE);
-            entries.extend(dense.map(|(j, x)| Entry {
-                at: Coordinate::Dense(j as u32),
-                row: row_number,
-                x: *x,
-            }));
-            entries.extend(bias.then_some(Entry {
-                at: Coordinate::Bias,
-                row: row_number,
-                x: 1.0,
-            }));
-            let hashed = row.index.iter().zip(row.value);
-            let hashed = hashed.filter(|(_, x)| x.abs() >= SMALLEST_HASHED);
-            entries.extend(hashed.map(|(slot, x)| Entry {
-                at: Coordinate::Hashed(*slot),
-                row: row_number,
-                x: f64::from(*x),
-            }));
-            weights.push(weight);
-        }
-        // Stable, so that sums run in the order of the records.
-        entries.sort_by_key(|e| e.at);
-        Batch { entries, weights }
-    }
-
-    /// Takes the gradients (record by record, output by output) into the accumulators and gives
-    /// the direction of steepest descent in their metric.
-    pub(crate) fn direction<const L: usize>(
-        &self,
-        store: &mut impl Store<L>,
-        gradients: &[Lanes<L>],
-    ) -> Direction<L> {
-        let outputs = store.outputs();
-        let mut d = Direction {
+impl<const L: usize> Default for Batch<L> {
+    fn default() -> Self {
+        Batch {
+            entries: Vec::new(),
+            weights: Vec::new(),
+            scores: Vec::new(),
+            gradients: Vec::new(),
+            labels: Vec::new(),
+            classes: Vec::new(),
             steps: Vec::new(),
-            kappa: vec![[0.0; L]; gradients.len()],
+            kappa: Vec::new(),
             squared: [0.0; L],
             normalizer: 0.0,
+        }
+    }
+}
+
+impl<const L: usize> Batch<L> {
+    /// Forgets the records of the step before.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.weights.clear();
+        self.scores.clear();
+        self.gradients.clear();
+        self.labels.clear();
+        self.classes.clear();
+    }
+
+    /// Adds the features of a record; `scaled` are its dense values after scaling, held within
+    /// `bound`.
+    pub(crate) fn push(
+        &mut self,
+        row: &Row<'_>,
+        scaled: &[f64],
+        bound: f64,
+        bias: bool,
+        weight: f64,
+    ) {
+        let record = self.weights.len() as u32;
+        let entries = &mut self.entries;
+        let mut add = |at, x| {
+            let order = entries.len() as u32;
+            entries.push(Entry {
+                at,
+                row: record,
+                order,
+                x,
+            });
         };
+        for (j, x) in scaled.iter().enumerate() {
+            if x.abs() >= SMALLEST_DENSE {
+                add(Coordinate::Dense(j as u32), x.clamp(-bound, bound));
+            }
+        }
+        if bias {
+            add(Coordinate::Bias, 1.0);
+        }
+        for (slot, x) in row.index.iter().zip(row.value) {
+            if x.abs() >= SMALLEST_HASHED {
+                add(Coordinate::Hashed(*slot), f64::from(*x));
+            }
+        }
+        self.weights.push(weight);
+    }
+
+    /// Takes the gradients into the accumulators and finds the direction of steepest descent in
+    /// their metric.
+    pub(crate) fn direct(&mut self, store: &mut impl Store<L>) {
+        // In the order of the records within a coordinate, since sums run in it.
+        self.entries.sort_unstable_by_key(|e| (e.at, e.order));
+        let outputs = store.outputs();
+        self.steps.clear();
+        self.kappa.clear();
+        self.kappa.resize(self.gradients.len(), [0.0; L]);
+        self.squared = [0.0; L];
+        self.normalizer = 0.0;
         for run in self.entries.chunk_by(|a, b| a.at == b.at) {
             let largest = run.iter().fold(0.0f64, |m, e| m.max(e.x.abs()));
             let scale = store.widen(run[0].at, largest);
             for e in run {
-                d.normalizer += self.weights[e.row as usize] * (e.x / scale) * (e.x / scale);
+                self.normalizer += self.weights[e.row as usize] * (e.x / scale) * (e.x / scale);
             }
             for output in 0..outputs {
                 let (mut sum, mut squares) = ([0.0; L], [0.0; L]);
                 for e in run {
-                    let g = &gradients[e.row as usize * outputs + output];
+                    let g = &self.gradients[e.row as usize * outputs + output];
                     let h = self.weights[e.row as usize];
                     for k in 0..L {
                         sum[k] += h * g[k] * e.x;
@@ -131,18 +168,24 @@ impl Batch {
                 let total = store.accumulate(run[0].at, output, &squares);
                 let step = map::<L>(|k| -sum[k] * store.rate(total[k], scale));
                 for e in run {
-                    let kappa = &mut d.kappa[e.row as usize * outputs + output];
+                    let kappa = &mut self.kappa[e.row as usize * outputs + output];
                     for k in 0..L {
                         kappa[k] += e.x * step[k];
                     }
                 }
                 for k in 0..L {
-                    d.squared[k] += step[k] * step[k];
+                    self.squared[k] += step[k] * step[k];
                 }
-                d.steps.push(step);
+                self.steps.push(step);
             }
         }
-        d
+    }
+
+    /// Multiplies what a step of 1 changes the scores by.
+    pub(crate) fn stretch(&mut self, factor: f64) {
+        for kappa in &mut self.kappa {
+            *kappa = map(|k| kappa[k] * factor);
+        }
     }
 
     /// The records' weights.
@@ -156,14 +199,9 @@ impl Batch {
     }
 
     /// Moves the weights along the direction.
-    pub(crate) fn apply<const L: usize>(
-        &self,
-        store: &mut impl Store<L>,
-        direction: &Direction<L>,
-        length: &Lanes<L>,
-    ) {
+    pub(crate) fn apply(&self, store: &mut impl Store<L>, length: &Lanes<L>) {
         let outputs = store.outputs();
-        let mut steps = direction.steps.iter();
+        let mut steps = self.steps.iter();
         for run in self.entries.chunk_by(|a, b| a.at == b.at) {
             for (output, step) in (0..outputs).zip(&mut steps) {
                 store.add(run[0].at, output, &map::<L>(|k| length[k] * step[k]));

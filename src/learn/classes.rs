@@ -13,9 +13,13 @@ pub(super) fn least(classes: usize) -> f64 {
     LEAST.min(0.01 / classes as f64)
 }
 
-/// The most probable class, the first among equals, and its probability.
+/// The most probable class, the first among equals, and its probability; where no class is known
+/// yet, [`Prediction::NO_CLASS`].
 pub(super) fn prediction(probabilities: &[f64]) -> Prediction {
-    let mut best = Prediction::default();
+    let mut best = Prediction {
+        value: 0.0,
+        class: Prediction::NO_CLASS,
+    };
     for (class, p) in probabilities.iter().enumerate() {
         if *p > best.value {
             best = Prediction {

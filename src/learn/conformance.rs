@@ -32,17 +32,23 @@ struct Case {
 const BITS: u32 = 6;
 
 fn linear(optimizer: Optimizer, loss: Loss, link: Link) -> LinearConfig {
-    let sgd = optimizer == Optimizer::Sgd;
+    let sgd = optimizer != Optimizer::NormalizedAdaptive;
     LinearConfig {
         optimizer,
         loss,
         link,
-        learning_rate: if sgd { 0.05 } else { 0.5 },
+        learning_rate: match loss {
+            // Its slope does not grow with the distance.
+            Loss::Quantile { .. } if sgd => 1.0,
+            _ if sgd => 0.05,
+            _ => 0.5,
+        },
         power_t: if sgd { 0.1 } else { 0.5 },
-        initial_t: 0.0,
+        initial_t: if sgd { 1.0 } else { 0.0 },
         l2: 0.0,
         l1: 0.0,
         bias: true,
+        label_range: None,
     }
 }
 
@@ -50,16 +56,29 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (task, loss) in [
         (Task::Regression, Loss::Squared),
+        (Task::Regression, Loss::Quantile { tau: 0.3 }),
         (Task::Binary, Loss::Logistic),
+        (Task::Binary, Loss::Hinge),
         (Task::Multiclass, Loss::Softmax),
     ] {
-        let link = if task == Task::Regression {
+        let link = if task == Task::Regression || loss == Loss::Hinge {
             Link::Identity
         } else {
             Link::Logistic
         };
         let mut configs = vec![("race", LearnerConfig::Race)];
-        for optimizer in [Optimizer::NormalizedAdaptive, Optimizer::Sgd] {
+        if matches!(loss, Loss::Quantile { .. } | Loss::Hinge) {
+            // The race has losses of its own.
+            configs.clear();
+        }
+        for optimizer in [
+            Optimizer::NormalizedAdaptive,
+            Optimizer::Sgd,
+            Optimizer::SgdInRange,
+        ] {
+            if optimizer == Optimizer::SgdInRange && task == Task::Multiclass {
+                continue;
+            }
             let plain = linear(optimizer, loss, link);
             let penalized = LinearConfig {
                 l1: 1e-4,
@@ -69,6 +88,7 @@ fn cases() -> Vec<Case> {
             let name = match optimizer {
                 Optimizer::NormalizedAdaptive => ["adaptive", "adaptive penalized"],
                 Optimizer::Sgd => ["sgd", "sgd penalized"],
+                Optimizer::SgdInRange => ["sgd in range", "sgd in range penalized"],
             };
             configs.push((name[0], LearnerConfig::Linear(plain)));
             configs.push((name[1], LearnerConfig::Linear(penalized)));
@@ -83,7 +103,7 @@ fn cases() -> Vec<Case> {
         for (name, config) in configs {
             for mode in modes {
                 cases.push(Case {
-                    name: format!("{name} {} {mode:?}", task.as_str()),
+                    name: format!("{loss:?} {name} {} {mode:?}", task.as_str()).to_lowercase(),
                     scale: config.default_scale(),
                     config: config.clone(),
                     mode,
@@ -151,6 +171,7 @@ impl Case {
 impl Record {
     fn row<'a>(&'a self, columns: &'a [Column]) -> Row<'a> {
         Row {
+            base: 0.0,
             dense: &self.dense,
             columns: &columns[..self.dense.len()],
             index: &self.index,
@@ -220,8 +241,10 @@ fn every_learner_learns() {
         // What a constant would lose: the variance, or about the entropy.
         let bound = match case.context.task {
             // Vowpal Wabbit's rule creeps towards a mean of 100 from 0.
+            Task::Regression if case.name.starts_with("quantile") => 29.0,
             Task::Regression if case.scale == Scale::None => 5000.0,
             Task::Regression => 150.0,
+            Task::Binary if case.name.starts_with("hinge") => 0.75,
             Task::Binary => 0.62,
             _ => 0.8,
         };
@@ -511,6 +534,7 @@ fn held_rows_are_learned_when_their_time_is_up() {
     let mut learner = build(&LearnerConfig::Race, mode, &context);
     let mut s = Scratch::default();
     let row = Row {
+        base: 0.0,
         dense: &[],
         columns: &[],
         index: &[3],

@@ -9,24 +9,24 @@
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Writer};
 use crate::math;
 
-use super::batch::unusable;
+use super::batch::{Batch, unusable};
 use super::heavy::Heaviest;
 use super::loss;
 use super::minibatch::BatchLearner;
 use super::scale::Scaler;
 use super::table::Table;
-use super::{HeavyWeight, Learner, LinearConfig, Link, Loss, Report, Update, WeightAt};
+use super::{HeavyWeight, Learner, LinearConfig, Link, Loss, Optimizer, Report, Update, WeightAt};
 
 /// Smaller values of |x| have squares that 32-bit floats cannot hold.
-const SMALLEST: f32 = 1.084_202e-19;
+pub(super) const SMALLEST: f32 = 1.084_202e-19;
 /// Accumulators stop here; 32-bit floats end at 3e38.
 const LARGEST_SQUARES: f64 = 1e37;
 /// Larger labels are refused: their squares would leave the accumulators.
 const LARGEST_LABEL: f64 = 1e18;
 
-const W: usize = 0;
+pub(super) const W: usize = 0;
 const G: usize = 1;
-const N: usize = 2;
+pub(super) const N: usize = 2;
 const R: usize = 3;
 
 /// A weight with its accumulators.
@@ -44,21 +44,24 @@ pub(super) struct Linear {
     pub(super) hashed_norm: f64,
     /// Σ weight · x²/N², and Σ weight.
     normalizer: f64,
-    total: f64,
+    pub(super) total: f64,
     /// Range of the labels, in which predictions are held.
     low: f64,
     high: f64,
     /// Penalized weights are `truncate(w, gravity) · contraction`.
     gravity: f64,
     pub(super) contraction: f64,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<1>,
 }
 
 impl Linear {
     /// A learner that has seen nothing.
     pub(super) fn new(config: LinearConfig, task: Task, hash_bits: u32) -> Linear {
-        let (low, high) = match config.loss {
-            Loss::Squared => (0.0, 0.0),
-            Loss::Logistic | Loss::Softmax => (-50.0, 50.0),
+        let (low, high) = match (config.label_range, config.loss) {
+            (Some(range), _) => range,
+            (None, Loss::Logistic | Loss::Softmax) => (-50.0, 50.0),
+            (None, Loss::Squared | Loss::Hinge | Loss::Quantile { .. }) => (0.0, 0.0),
         };
         Linear {
             task,
@@ -73,6 +76,7 @@ impl Linear {
             high,
             gravity: 0.0,
             contraction: 1.0,
+            batch: Batch::default(),
             config,
         }
     }
@@ -89,7 +93,7 @@ impl Linear {
             (Label::Number(y), Task::Regression) => {
                 let fits = y.abs() <= LARGEST_LABEL;
                 fits.then_some(match self.config.loss {
-                    Loss::Squared => y,
+                    Loss::Squared | Loss::Quantile { .. } => y,
                     _ if y > 0.0 => 1.0,
                     _ => -1.0,
                 })
@@ -118,7 +122,7 @@ impl Linear {
     }
 
     fn score(&self, x: &Row<'_>, scaled: &[f64]) -> f64 {
-        let mut p = 0.0;
+        let mut p = x.base * self.contraction;
         for (weight, x) in self.dense.iter().zip(scaled) {
             p += self.effective(weight[W]) * f64::from(*x as f32);
         }
@@ -138,7 +142,7 @@ impl Linear {
     /// A score held in the range of the labels, `y` among them.
     pub(super) fn held_in(&self, score: f64, y: Option<f64>) -> f64 {
         let (low, high) = match y {
-            Some(y) if self.config.loss == Loss::Squared => (self.low.min(y), self.high.max(y)),
+            Some(y) if self.range_widens() => (self.low.min(y), self.high.max(y)),
             _ => (self.low, self.high),
         };
         score.max(low).min(high)
@@ -152,9 +156,15 @@ impl Linear {
         Prediction { value, class: 0 }
     }
 
+    /// Whether labels widen the range of the predictions.
+    fn range_widens(&self) -> bool {
+        let bounded = matches!(self.config.loss, Loss::Logistic | Loss::Softmax);
+        self.config.label_range.is_none() && !bounded
+    }
+
     /// Widens the range of the labels.
     pub(super) fn see(&mut self, y: f64) {
-        if self.config.loss == Loss::Squared {
+        if self.range_widens() {
             self.low = self.low.min(y);
             self.high = self.high.max(y);
         }
@@ -224,36 +234,33 @@ impl Linear {
         let config = &self.config;
         let derivative = loss::derivative(config.loss, p, y);
         let squared = (weight * derivative * derivative).min(LARGEST_SQUARES) as f32;
-        if loss::value(config.loss, p, y) <= 0.0 || squared == 0.0 {
+        if loss::is_nothing(config.loss, p, y) || squared == 0.0 {
             return 0.0;
         }
         let (power, start) = (config.power_t, config.initial_t as f32);
-        let (mut kappa, mut normalizer, mut spread) = (0.0, 0.0, 0.0);
-        let mut gather = |w: &mut Weight, x: f32, norm: Option<&mut f64>| {
-            if x.abs() < SMALLEST {
-                return;
-            }
-            let square = x * x;
-            w[G] = (w[G] + squared * square).min(LARGEST_SQUARES as f32);
-            let shrunk = widen(power, w, x.abs());
-            if let (Some(norm), Some(old)) = (norm, shrunk) {
-                *norm += f64::from(w[W] - old) * f64::from(w[W] + old);
-            }
-            w[R] = rate(power, start + w[G], w[N]);
-            kappa += f64::from(square * w[R]);
-            spread += f64::from(x * w[R]) * f64::from(x * w[R]);
-            normalizer += f64::from(square / (w[N] * w[N]));
+        let rule = Rule {
+            power,
+            start,
+            squared,
         };
+        let mut sums = Sums::default();
         for (w, x) in self.dense.iter_mut().zip(scaled) {
-            gather(w, *x as f32, None);
+            rule.gather(w, *x as f32, &mut sums);
         }
+        sums.shrunk = 0.0;
         for (slot, x) in x.index.iter().zip(x.value) {
-            let row = self.hashed.row_mut::<4>(*slot);
-            gather(row, *x, Some(&mut self.hashed_norm));
+            rule.gather(self.hashed.row_mut::<4>(*slot), *x, &mut sums);
         }
+        self.hashed_norm += sums.shrunk;
         if config.bias {
-            gather(&mut self.bias, 1.0, None);
+            rule.gather(&mut self.bias, 1.0, &mut sums);
         }
+        let Sums {
+            mut kappa,
+            normalizer,
+            spread,
+            ..
+        } = sums;
         if kappa <= 0.0 {
             return 0.0;
         }
@@ -287,24 +294,72 @@ impl Linear {
     }
 }
 
+/// What a step takes from a record's loss.
+struct Rule {
+    power: f64,
+    start: f32,
+    squared: f32,
+}
+
+/// Sums over a record's features: change of the score for a unit step, Σ x²/N², squared norm of a
+/// unit step, change of the squared norm of the weights as scales grew.
+#[derive(Default)]
+struct Sums {
+    kappa: f64,
+    normalizer: f64,
+    spread: f64,
+    shrunk: f64,
+}
+
+impl Rule {
+    /// Takes a feature into its weight's accumulators and the sums.
+    #[inline(always)]
+    fn gather(&self, w: &mut Weight, x: f32, sums: &mut Sums) {
+        if x.abs() < SMALLEST {
+            return;
+        }
+        let square = x * x;
+        w[G] = (w[G] + self.squared * square).min(LARGEST_SQUARES as f32);
+        if let Some(old) = widen(self.power, w, x.abs()) {
+            sums.shrunk += f64::from(w[W] - old) * f64::from(w[W] + old);
+        }
+        w[R] = rate(self.power, self.start + w[G], w[N]);
+        sums.kappa += f64::from(square * w[R]);
+        sums.spread += f64::from(x * w[R]) * f64::from(x * w[R]);
+        sums.normalizer += f64::from(square / (w[N] * w[N]));
+    }
+}
+
 /// A weight's rate, for an exponent of the adaptive part.
+#[inline(always)]
 fn rate(power: f64, total: f32, scale: f32) -> f32 {
     let total = total.max(f32::MIN_POSITIVE);
     if power == 0.5 {
         1.0 / (total.sqrt() * scale)
     } else {
-        let scale = f64::from(scale);
-        let rate = math::pow(f64::from(total), -power) * math::pow(scale * scale, power - 1.0);
-        rate.min(1e37) as f32
+        powered_rate(power, total, scale)
     }
 }
 
+#[inline(never)]
+fn powered_rate(power: f64, total: f32, scale: f32) -> f32 {
+    let scale = f64::from(scale);
+    let rate = math::pow(f64::from(total), -power) * math::pow(scale * scale, power - 1.0);
+    rate.min(1e37) as f32
+}
+
 /// Takes a value's size into a weight's scale. Returns the weight before, if it has shrunk.
+#[inline(always)]
 pub(super) fn widen(power: f64, w: &mut Weight, size: f32) -> Option<f32> {
-    let (scale, old) = (w[N], w[W]);
-    if size <= scale {
+    if size <= w[N] {
         return None;
     }
+    Some(grow(power, w, size))
+}
+
+#[inline(never)]
+fn grow(power: f64, w: &mut Weight, size: f32) -> f32 {
+    let (scale, old) = (w[N], w[W]);
     w[N] = size;
     if scale > 0.0 {
         w[W] *= if power == 0.5 {
@@ -314,7 +369,7 @@ pub(super) fn widen(power: f64, w: &mut Weight, size: f32) -> Option<f32> {
             math::pow(ratio * ratio, power - 1.0) as f32
         };
     }
-    Some(old)
+    old
 }
 
 impl Learner for Linear {
@@ -356,9 +411,13 @@ impl Learner for Linear {
         self.widen_to(x.dense.len());
         self.see(target);
         let p = self.held_in(score, None);
-        let norm = self.step(&x, &s.scaled, p, target, weight);
+        let norm = if self.config.optimizer == Optimizer::SgdInRange {
+            self.plain_step(&x, &s.scaled, p, target, weight)
+        } else {
+            Some(self.step(&x, &s.scaled, p, target, weight))
+        };
         self.scaler.learn(x.dense);
-        Update::Learned { norm }
+        norm.map_or(Update::NonFinite, |norm| Update::Learned { norm })
     }
 
     fn report(&self) -> Report {
@@ -367,7 +426,7 @@ impl Learner for Linear {
         let hashed = self.hashed_norm.max(0.0) * self.contraction * self.contraction;
         let bias = f64::from(self.bias[W]);
         Report {
-            learning_rate: self.config.learning_rate,
+            learning_rate: self.rate_now(),
             lanes: Vec::new(),
             weight_norm: (squares + hashed + bias * bias).sqrt(),
         }

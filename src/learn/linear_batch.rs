@@ -12,7 +12,7 @@ use super::lanes::{Lanes, root};
 use super::linear::{Linear, widen};
 use super::loss;
 use super::minibatch::{BatchLearner, HeldRows};
-use super::{Learner, Loss, Update};
+use super::{Learner, Loss, Optimizer, Update};
 
 impl BatchLearner for Linear {
     fn refuses(&self, x: &Row<'_>, y: Label, weight: f64) -> bool {
@@ -20,6 +20,9 @@ impl BatchLearner for Linear {
     }
 
     fn learn_batch(&mut self, rows: &HeldRows, s: &mut Scratch) -> Update {
+        if self.config.optimizer == Optimizer::SgdInRange {
+            return self.plain_batch(rows, s);
+        }
         let mut width = 0;
         for (x, y, _) in rows.iter() {
             width = width.max(x.dense.len());
@@ -29,27 +32,36 @@ impl BatchLearner for Linear {
             }
         }
         self.widen_to(width);
-        let (mut scaled, mut scores) = (Vec::new(), Vec::new());
-        let (mut gradients, mut labels) = (Vec::new(), Vec::new());
-        for (x, y, _) in rows.iter() {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        for (x, y, weight) in rows.iter() {
             self.predict_one(x, s);
-            scaled.push(s.scaled.iter().map(|z| z.clamp(-1e15, 1e15)).collect());
+            batch.push(&x, &s.scaled, 1e15, self.config.bias, weight);
             let y = self.target(y).unwrap_or_default();
             let p = self.held_in(s.raw[0], None);
-            gradients.push([loss::derivative(self.config.loss, p, y)]);
-            scores.push(p);
-            labels.push(y);
+            let gradient = loss::derivative(self.config.loss, p, y);
+            batch.gradients.push([gradient]);
+            batch.scores.push([p]);
+            batch.labels.push(y);
         }
-        let batch = Batch::new(rows, &scaled, self.config.bias);
-        let direction = batch.direction(self, &gradients);
-        if direction.normalizer <= 0.0 {
-            return Update::Learned { norm: 0.0 };
+        batch.direct(self);
+        let norm = self.descend(&batch);
+        self.batch = batch;
+        Update::Learned { norm }
+    }
+}
+
+impl Linear {
+    /// Moves along the direction of a batch; returns the norm of the change.
+    fn descend(&mut self, batch: &Batch<1>) -> f64 {
+        if batch.normalizer <= 0.0 {
+            return 0.0;
         }
-        let m = self.count(direction.normalizer, batch.total());
+        let m = self.count(batch.normalizer, batch.total());
         let line = |length: f64| {
             let (mut slope, mut curve) = (0.0, 0.0);
-            let rows = scores.iter().zip(&labels).zip(&direction.kappa);
-            for (((p, y), kappa), h) in rows.zip(batch.weights()) {
+            let rows = batch.scores.iter().zip(&batch.labels).zip(&batch.kappa);
+            for ((([p], y), kappa), h) in rows.zip(batch.weights()) {
                 let kappa = kappa[0] * m;
                 let g = loss::derivative(self.config.loss, p + length * kappa, *y);
                 slope += h * g * kappa;
@@ -70,11 +82,9 @@ impl BatchLearner for Linear {
             ([length[0] + c * slope], [1.0 + c * curve])
         });
         self.penalize(length);
-        batch.apply(self, &direction, &[length * m]);
+        batch.apply(self, &[length * m]);
         self.settle();
-        Update::Learned {
-            norm: length * m * direction.squared[0].sqrt(),
-        }
+        length * m * batch.squared[0].sqrt()
     }
 }
 
@@ -83,6 +93,7 @@ fn curvature(loss: Loss, g: f64) -> f64 {
     match loss {
         Loss::Squared => 2.0,
         Loss::Logistic | Loss::Softmax => g.abs() * (1.0 - g.abs()),
+        Loss::Hinge | Loss::Quantile { .. } => 0.0,
     }
 }
 

@@ -7,11 +7,23 @@ use crate::math;
 
 use super::Loss;
 
-/// The loss of a score `p`; for the logistic loss `y` is −1 or 1.
+/// The loss of a score `p`; for the logistic and the hinge loss `y` is −1 or 1.
 pub(super) fn value(loss: Loss, p: f64, y: f64) -> f64 {
     match loss {
         Loss::Squared => (p - y) * (p - y),
         Loss::Logistic | Loss::Softmax => math::ln_1p_exp(-y * p),
+        Loss::Hinge => (1.0 - y * p).max(0.0),
+        Loss::Quantile { tau } if y > p => tau * (y - p),
+        Loss::Quantile { tau } => (1.0 - tau) * (p - y),
+    }
+}
+
+/// Whether there is nothing to learn: the loss is 0 in single precision, in which Vowpal Wabbit
+/// looks at it.
+pub(super) fn is_nothing(loss: Loss, p: f64, y: f64) -> bool {
+    match loss {
+        Loss::Logistic | Loss::Softmax => 1.0 + math::exp(-y * p) as f32 == 1.0,
+        _ => value(loss, p, y) <= 0.0,
     }
 }
 
@@ -20,6 +32,11 @@ pub(super) fn derivative(loss: Loss, p: f64, y: f64) -> f64 {
     match loss {
         Loss::Squared => 2.0 * (p - y),
         Loss::Logistic | Loss::Softmax => -y * math::sigmoid(-y * p),
+        Loss::Hinge if y * p >= 1.0 => 0.0,
+        Loss::Hinge => -y,
+        Loss::Quantile { tau } if y > p => -tau,
+        Loss::Quantile { tau } if y < p => 1.0 - tau,
+        Loss::Quantile { .. } => 0.0,
     }
 }
 
@@ -36,13 +53,17 @@ pub(super) fn invariant_step(loss: Loss, p: f64, y: f64, h: f64, kappa: f64) -> 
         }
         Loss::Logistic | Loss::Softmax => {
             let d = math::exp(y * p);
-            if h * kappa < 1e-6 || y * p > 20.0 {
+            if h * kappa < 1e-6 {
                 y * h / (1.0 + d)
             } else {
                 let x = h * kappa + y * p + d;
                 -(y * w_exp_minus_x(x) + p) / kappa
             }
         }
+        Loss::Hinge if y * p >= 1.0 => 0.0,
+        Loss::Hinge => y * h.min((1.0 - y * p) / kappa),
+        Loss::Quantile { tau } if y > p => (tau * h).min((y - p) / kappa),
+        Loss::Quantile { tau } => ((tau - 1.0) * h).max((y - p) / kappa),
     }
 }
 
@@ -72,8 +93,10 @@ mod tests {
     proptest! {
         #[test]
         fn derivatives_are_finite_differences(p in -20f64..20.0, y in prop_oneof![Just(-1.0), Just(1.0)]) {
-            for loss in [Loss::Squared, Loss::Logistic] {
+            for loss in [Loss::Squared, Loss::Logistic, Loss::Hinge, Loss::Quantile { tau: 0.3 }] {
                 let h = 1e-5;
+                // There the loss has a corner.
+                prop_assume!((p - y).abs() > h);
                 let want = (value(loss, p + h, y) - value(loss, p - h, y)) / (2.0 * h);
                 prop_assert!((derivative(loss, p, y) - want).abs() < 1e-7 * (1.0 + want.abs()));
             }
@@ -88,6 +111,13 @@ mod tests {
             let moved = p + u * kappa;
             prop_assert!((moved - y).abs() <= (p - y).abs() + 1e-12);
             prop_assert!((moved - y) * (p - y) >= -1e-12);
+            for loss in [Loss::Hinge, Loss::Quantile { tau: 0.3 }] {
+                let moved = p + invariant_step(loss, p, y, h, kappa) * kappa;
+                prop_assert!(value(loss, moved, y) <= value(loss, p, y) + 1e-12);
+                let small = invariant_step(loss, p, y, 1e-9, kappa);
+                let near = value(loss, p, y) < 1e-6;
+                prop_assert!(near || (small + 1e-9 * derivative(loss, p, y)).abs() <= 1e-12);
+            }
             let small = invariant_step(Loss::Logistic, p, y, 1e-9, kappa);
             let g = derivative(Loss::Logistic, p, y);
             prop_assert!((small + 1e-9 * g).abs() <= 1e-12);

@@ -28,6 +28,8 @@ pub(crate) struct HeldRows {
     index: Vec<u32>,
     value: Vec<f32>,
     hashed_ends: Vec<u32>,
+    /// What the scores start from.
+    bases: Vec<f64>,
     labels: Vec<Label>,
     weights: Vec<f64>,
 }
@@ -49,6 +51,7 @@ impl HeldRows {
         self.index.extend_from_slice(x.index);
         self.value.extend_from_slice(x.value);
         self.hashed_ends.push(self.index.len() as u32);
+        self.bases.push(x.base);
         self.labels.push(y);
         self.weights.push(weight);
     }
@@ -66,6 +69,7 @@ impl HeldRows {
                 dense: &self.dense[dense],
                 index: &self.index[hashed.clone()],
                 value: &self.value[hashed],
+                base: self.bases[i],
             };
             (row, self.labels[i], self.weights[i])
         })
@@ -78,6 +82,7 @@ impl HeldRows {
         self.index.clear();
         self.value.clear();
         self.hashed_ends.clear();
+        self.bases.clear();
         self.labels.clear();
         self.weights.clear();
     }
@@ -92,6 +97,10 @@ impl HeldRows {
         out.u32s("index", &self.index);
         out.f32s("value", &self.value);
         out.u32s("hashed_ends", &self.hashed_ends);
+        // State of rows that start from 0 is as it was before rows had a base.
+        if self.bases.iter().any(|base| *base != 0.0) {
+            out.f64s("bases", &self.bases);
+        }
         let kinds: Vec<u8> = self.labels.iter().map(|y| label_parts(*y).0).collect();
         let labels: Vec<f64> = self.labels.iter().map(|y| label_parts(*y).1).collect();
         out.bytes("label_kinds", &kinds);
@@ -120,6 +129,11 @@ impl HeldRows {
             value: from.f32s_of("value", index.len())?.to_vec(),
             index,
             hashed_ends: from.u32s_of("hashed_ends", n)?.to_vec(),
+            bases: if from.has("bases") {
+                from.f64s_of("bases", n)?.to_vec()
+            } else {
+                vec![0.0; n]
+            },
             labels: std::iter::zip(kinds, labels)
                 .map(|(kind, y)| label_from(*kind, *y))
                 .collect::<Option<_>>()

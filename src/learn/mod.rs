@@ -20,6 +20,7 @@ mod heavy;
 mod lanes;
 mod linear;
 mod linear_batch;
+mod linear_sgd;
 mod loss;
 mod minibatch;
 mod mixture;
@@ -31,6 +32,7 @@ mod sgd;
 mod sheet;
 mod softmax;
 mod softmax_batch;
+mod softmax_line;
 mod table;
 mod target;
 #[cfg(test)]
@@ -145,7 +147,7 @@ pub trait Learner: Send {
 }
 
 /// The loss function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// (p − y)².
     Squared,
@@ -153,6 +155,14 @@ pub enum Loss {
     Logistic,
     /// −ln of the probability of the true class, in nats.
     Softmax,
+    /// max(0, 1 − yz).
+    Hinge,
+    /// τ(y − p) where the prediction is too low, (1 − τ)(p − y) where it is too high: the
+    /// prediction becomes the τ-quantile (Koenker & Bassett 1978).
+    Quantile {
+        /// τ, between 0 and 1.
+        tau: f64,
+    },
 }
 
 /// What a raw score is turned into.
@@ -172,6 +182,10 @@ pub enum Optimizer {
     NormalizedAdaptive,
     /// Plain gradient descent.
     Sgd,
+    /// Plain gradient descent with Vowpal Wabbit's customs, for lines in its format: predictions
+    /// are held in the range of the labels, a record counts before its step, and penalties are
+    /// as with [`Optimizer::NormalizedAdaptive`].
+    SgdInRange,
 }
 
 /// A learner's configuration.
@@ -203,8 +217,10 @@ pub struct LinearConfig {
     pub l2: f64,
     /// Lasso penalty (truncated gradient), never on the bias.
     pub l1: f64,
-    /// With a constant feature.
+    /// With a constant of the learner's own.
     pub bias: bool,
+    /// Predictions are held in this range instead of that of the labels seen.
+    pub label_range: Option<(f64, f64)>,
 }
 
 /// When a learner learns.
@@ -251,6 +267,9 @@ pub fn build(
         LearnerConfig::Race => in_mode(Race::new(task, bits), update),
         LearnerConfig::Linear(linear) => match linear.optimizer {
             Optimizer::Sgd => in_mode(Sgd::new(linear.clone(), context), update),
+            Optimizer::SgdInRange if task == Task::Multiclass => {
+                in_mode(Sgd::new(linear.clone(), context), update)
+            }
             Optimizer::NormalizedAdaptive if task == Task::Multiclass => {
                 let penalty = Penalty::new(linear.l1, linear.l2, bits);
                 let (rates, classes) = ([linear.learning_rate], context.max_classes);
@@ -259,7 +278,7 @@ pub fn build(
                     update,
                 )
             }
-            Optimizer::NormalizedAdaptive => {
+            Optimizer::NormalizedAdaptive | Optimizer::SgdInRange => {
                 in_mode(Linear::new(linear.clone(), task, bits), update)
             }
         },
@@ -310,12 +329,16 @@ impl LearnerConfig {
                 let penalized = linear.l1 > 0.0 || linear.l2 > 0.0;
                 let lazily = if penalized { 8 << bits } else { 0 };
                 let own = match linear.optimizer {
-                    Optimizer::Sgd if multiclass => Sheet::bytes(bits, 1, classes, COLUMNS),
+                    Optimizer::Sgd | Optimizer::SgdInRange if multiclass => {
+                        Sheet::bytes(bits, 1, classes, COLUMNS)
+                    }
                     Optimizer::Sgd => Sheet::bytes(bits, 1, 1, COLUMNS),
                     Optimizer::NormalizedAdaptive if multiclass => {
                         Sheet::bytes(bits, 2, classes, COLUMNS)
                     }
-                    Optimizer::NormalizedAdaptive => return Linear::bytes(bits, COLUMNS),
+                    Optimizer::NormalizedAdaptive | Optimizer::SgdInRange => {
+                        return Linear::bytes(bits, COLUMNS);
+                    }
                 };
                 own + lazily + columns
             }

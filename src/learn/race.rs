@@ -10,7 +10,7 @@
 
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Writer};
 
-use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED};
+use super::batch::{Batch, SMALLEST_DENSE, SMALLEST_HASHED};
 use super::heavy::Heaviest;
 use super::lanes::{Lanes, exp, ln, map, one_minus_exp, root, sigmoid};
 use super::minibatch::BatchLearner;
@@ -60,6 +60,8 @@ pub(super) struct Race {
     /// Variance of the mixture's residuals, in squared units of the weights.
     variance: f64,
     judged: f64,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<4>,
 }
 
 impl Race {
@@ -78,6 +80,7 @@ impl Race {
             target: Target::default(),
             variance: 1.0,
             judged: 0.0,
+            batch: Batch::default(),
         }
     }
 
@@ -95,7 +98,12 @@ impl Race {
     /// The lanes' scores: dense columns first, then the hashed part, then the bias.
     #[inline(always)]
     fn scores(&self, x: &Row<'_>, scaled: &[f64]) -> Lanes<4> {
-        let mut p = [0.0; 4];
+        let unit = if self.regression() {
+            self.target.unit()
+        } else {
+            1.0
+        };
+        let mut p = [x.base / unit; 4];
         for (cell, x) in self.dense.iter().zip(scaled) {
             for k in 0..4 {
                 p[k] += cell.w[k] * x;

@@ -39,30 +39,30 @@ impl BatchLearner for Race {
         if self.idle() {
             return Update::Learned { norm: 0.0 };
         }
-        let (mut scaled, mut scores) = (Vec::new(), Vec::new());
-        let (mut gradients, mut labels) = (Vec::new(), Vec::new());
-        for (x, y, _) in rows.iter() {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        for (x, y, weight) in rows.iter() {
             self.predict_one(x, s);
-            scaled.push(s.scaled.iter().map(|z| z.clamp(-1e100, 1e100)).collect());
             let lanes: Lanes<4> = map(|k| s.raw[4 + k]);
             let score: Lanes<4> = map(|k| s.raw[k]);
             let y = self.score_of(y);
-            gradients.push(self.gradients(&score, &lanes, y));
-            scores.push(score);
-            labels.push(y);
+            batch.push(&x, &s.scaled, 1e100, true, weight);
+            batch.gradients.push(self.gradients(&score, &lanes, y));
+            batch.scores.push(score);
+            batch.labels.push(y);
         }
-        let batch = Batch::new(rows, &scaled, true);
-        let direction = batch.direction(self, &gradients);
-        let m = self.count(direction.normalizer, batch.total());
-        let kappa: Vec<Lanes<4>> = direction.kappa.iter().map(|x| map(|k| x[k] * m)).collect();
+        batch.direct(self);
+        let m = self.count(batch.normalizer, batch.total());
+        batch.stretch(m);
         let length = if self.regression() {
-            self.length_squared(&batch, &gradients, &kappa)
+            self.length_squared(&batch)
         } else {
-            self.length_logistic(&batch, &scores, &labels, &kappa)
+            self.length_logistic(&batch)
         };
         let length = map::<4>(|k| length[k] * m);
-        batch.apply(self, &direction, &length);
-        let norms = map::<4>(|k| length[k] * direction.squared[k].sqrt());
+        batch.apply(self, &length);
+        let norms = map::<4>(|k| length[k] * batch.squared[k].sqrt());
+        self.batch = batch;
         Update::Learned {
             norm: self.mix_norms(&norms),
         }
@@ -71,14 +71,10 @@ impl BatchLearner for Race {
 
 impl Race {
     /// Along a line the squared loss is a parabola: the step that gradient flow makes on it.
-    fn length_squared(
-        &self,
-        batch: &Batch,
-        gradients: &[Lanes<4>],
-        kappa: &[Lanes<4>],
-    ) -> Lanes<4> {
+    fn length_squared(&self, batch: &Batch<4>) -> Lanes<4> {
         let (mut slope, mut curve) = ([0.0; 4], [0.0; 4]);
-        for ((g, kappa), h) in gradients.iter().zip(kappa).zip(batch.weights()) {
+        let rows = batch.gradients.iter().zip(&batch.kappa);
+        for ((g, kappa), h) in rows.zip(batch.weights()) {
             for k in 0..4 {
                 slope[k] -= h * g[k] * kappa[k];
                 curve[k] += 2.0 * h * kappa[k] * kappa[k];
@@ -102,17 +98,12 @@ impl Race {
     }
 
     /// The step at whose end the slope, times the rate, is as long as the step.
-    fn length_logistic(
-        &self,
-        batch: &Batch,
-        scores: &[Lanes<4>],
-        labels: &[f64],
-        kappa: &[Lanes<4>],
-    ) -> Lanes<4> {
+    fn length_logistic(&self, batch: &Batch<4>) -> Lanes<4> {
         // Value and slope of the derivative of the batch's loss along the line.
         let along = |length: &Lanes<4>| {
             let (mut value, mut slope) = ([0.0; 4], [0.0; 4]);
-            for (((z, y), kappa), h) in scores.iter().zip(labels).zip(kappa).zip(batch.weights()) {
+            let rows = batch.scores.iter().zip(&batch.labels).zip(&batch.kappa);
+            for (((z, y), kappa), h) in rows.zip(batch.weights()) {
                 let sign = 2.0 * y - 1.0;
                 let p = sigmoid(map::<4>(|k| -sign * (z[k] + length[k] * kappa[k])));
                 for k in 0..4 {

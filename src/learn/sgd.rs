@@ -34,6 +34,10 @@ pub(super) struct Sgd {
     penalty: Penalty,
     t: f64,
     records: f64,
+    /// Working memory of steps from many records: the steps of all of them, then their scaled
+    /// values, record after record.
+    held_steps: Vec<f64>,
+    held_scaled: Vec<f64>,
 }
 
 impl Sgd {
@@ -52,6 +56,8 @@ impl Sgd {
             penalty: Penalty::new(config.l1, config.l2, context.hash_bits),
             t: config.initial_t,
             records: 0.0,
+            held_steps: Vec::new(),
+            held_scaled: Vec::new(),
             config,
         }
     }
@@ -83,7 +89,7 @@ impl Sgd {
 
     fn scores(&self, x: &Row<'_>, scaled: &[f64], out: &mut Vec<f64>) {
         out.clear();
-        out.resize(self.sheet.outputs(), 0.0);
+        out.resize(self.sheet.outputs(), x.base);
         for (j, (strip, x)) in self.sheet.dense.iter().zip(scaled).enumerate() {
             for (score, w) in out.iter_mut().zip(&strip.blocks) {
                 *score += self.penalty.dense(j, *w) * x;
@@ -354,29 +360,43 @@ impl BatchLearner for Sgd {
         self.sheet.grow(self.sheet.outputs(), width);
         self.penalty.grow(width);
         let rate = self.rate();
+        let outputs = self.sheet.outputs();
         // All gradients are taken before the first weight moves.
-        let mut steps: Vec<Vec<f64>> = Vec::new();
-        let mut scaled: Vec<Vec<f64>> = Vec::new();
+        let mut steps = std::mem::take(&mut self.held_steps);
+        let mut scaled = std::mem::take(&mut self.held_scaled);
+        steps.clear();
+        scaled.clear();
         let mut squares = 0.0;
+        let mut fine = true;
         for (x, y, weight) in rows.iter() {
             self.predict_one(x, s);
-            let mut step = s.raw.clone();
-            self.gradients(&mut step, y);
-            for g in &mut step {
+            let from = steps.len();
+            steps.extend_from_slice(&s.raw);
+            let step = &mut steps[from..];
+            self.gradients(step, y);
+            for g in &mut *step {
                 *g *= -rate * weight / n;
             }
             let size: f64 = step.iter().map(|g| g * g).sum();
             squares += size * squared_norm(&x, &s.scaled, self.config.bias);
             // The whole step is bounded if each record's part, n times over, is.
-            let worst: Vec<f64> = step.iter().map(|g| g * n).collect();
-            if !self.walk(&x, &s.scaled, &worst, false) {
-                return Update::NonFinite;
-            }
-            steps.push(step);
-            scaled.push(s.scaled.clone());
+            s.work.clear();
+            s.work.extend(step.iter().map(|g| g * n));
+            fine = fine && self.walk(&x, &s.scaled, &s.work, false);
+            scaled.extend_from_slice(&s.scaled);
         }
-        for (((x, _, _), step), scaled) in rows.iter().zip(&steps).zip(&scaled) {
-            self.walk(&x, scaled, step, true);
+        let mut scaled_left = scaled.as_slice();
+        for ((x, _, _), step) in rows.iter().zip(steps.chunks_exact(outputs)) {
+            let (own, left) = scaled_left.split_at(x.dense.len());
+            scaled_left = left;
+            if fine {
+                self.walk(&x, own, step, true);
+            }
+        }
+        self.held_steps = steps;
+        self.held_scaled = scaled;
+        if !fine {
+            return Update::NonFinite;
         }
         let weight: f64 = rows.iter().map(|(_, _, weight)| weight).sum();
         self.penalty.spend(rate);
@@ -413,6 +433,7 @@ mod tests {
                 l2: 0.0,
                 l1: 0.0,
                 bias: true,
+                label_range: None,
             };
             let context = LearnerContext {
                 task,
@@ -430,6 +451,7 @@ mod tests {
             let clip = f64::INFINITY;
             let scale = Scale::None;
             let x = Row {
+                base: 0.0,
                 dense: &[0.5, -2.0, 1.0],
                 columns: &[Column { scale, clip }; 3],
                 index: &[],

@@ -8,7 +8,7 @@
 
 use crate::base::{Reader, StateError, Writer};
 
-use super::table::Table;
+use super::table::{LINE, Table};
 
 /// The scale and blocks of one dense column, or of the bias.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +78,29 @@ impl Sheet {
             }
             self.table = table;
         }
+    }
+
+    /// Reads a float of every cache line of the slots' blocks, so that all of them are on their way
+    /// from memory at once and not one after the other as they are needed.
+    #[inline(always)]
+    pub(super) fn fetch(&self, slots: &[u32]) {
+        let width = self.outputs * self.block;
+        let mut bits = 0;
+        for slot in slots {
+            for line in self.table.slice(*slot)[..width].chunks(LINE) {
+                bits ^= line[0].to_bits();
+            }
+        }
+        std::hint::black_box(bits);
+    }
+
+    /// As [`Sheet::fetch`], the slots' scales.
+    #[inline(always)]
+    pub(super) fn fetch_scales(&self, slots: &[u32]) {
+        let bits = slots
+            .iter()
+            .fold(0, |bits, slot| bits ^ self.scale(*slot).to_bits());
+        std::hint::black_box(bits);
     }
 
     /// Gives the blocks of a slot, output by output.

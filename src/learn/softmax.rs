@@ -14,16 +14,17 @@
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Writer};
 use crate::math;
 
-use super::batch::{SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
+use super::batch::{Batch, SMALLEST_DENSE, SMALLEST_HASHED, label_unusable};
 use super::classes;
 use super::heavy::Heaviest;
-use super::lanes::{Lanes, exp, ln, map, root};
+use super::lanes::{Lanes, exp, ln, map};
 use super::minibatch::BatchLearner;
 use super::mixture::Mixture;
 use super::penalty::Penalty;
 use super::race::{LARGEST_SQUARES, SMALLEST_GRADIENT, SMALLEST_SQUARES};
 use super::scale::Scaler;
 use super::sheet::Sheet;
+use super::softmax_line::{Line, gather, softmax, touch_dense};
 use super::{HeavyWeight, Learner, Report, Update, WeightAt};
 
 /// A softmax model with `L` learning rates.
@@ -38,6 +39,24 @@ pub(super) struct Softmax<const L: usize> {
     records: f64,
     pub(super) mixture: Mixture<L>,
     pub(super) penalty: Penalty,
+    /// Working memory of steps from many records.
+    pub(super) batch: Batch<L>,
+}
+
+/// The first lanes of a block of 32-bit floats: the weights.
+#[inline(always)]
+fn weights_of<const L: usize>(block: &[f32]) -> &[f32; L] {
+    block.first_chunk().expect("a block holds 2 L floats")
+}
+
+/// The weights of a block and its accumulators, to be changed.
+#[inline(always)]
+fn parts_of<const L: usize>(block: &mut [f32]) -> (&mut [f32; L], &mut [f32; L]) {
+    let (weights, rest) = block
+        .split_first_chunk_mut()
+        .expect("a block holds 2 L floats");
+    let totals = rest.first_chunk_mut().expect("a block holds 2 L floats");
+    (weights, totals)
 }
 
 /// Copies lanes out of a block of 64-bit floats.
@@ -66,6 +85,7 @@ impl<const L: usize> Softmax<L> {
             records: 0.0,
             mixture: Mixture::new(rates),
             penalty,
+            batch: Batch::default(),
         }
     }
 
@@ -97,19 +117,24 @@ impl<const L: usize> Softmax<L> {
                 }
             }
         }
+        self.sheet.fetch(x.index);
         for (slot, x) in x.index.iter().zip(x.value) {
-            self.sheet.hashed(*slot, |output, block| {
-                let score = &mut scores[output];
-                for lane in 0..L {
-                    let w = f64::from(block[lane]);
-                    let w = if penalized {
-                        self.penalty.hashed(*slot, w)
-                    } else {
-                        w
-                    };
-                    score[lane] += w * f64::from(*x);
-                }
-            });
+            let x = f64::from(*x);
+            if penalized {
+                self.sheet.hashed(*slot, |output, block| {
+                    let (score, w) = (&mut scores[output], weights_of::<L>(block));
+                    for lane in 0..L {
+                        score[lane] += self.penalty.hashed(*slot, f64::from(w[lane])) * x;
+                    }
+                });
+            } else {
+                self.sheet.hashed(*slot, |output, block| {
+                    let (score, w) = (&mut scores[output], weights_of::<L>(block));
+                    for lane in 0..L {
+                        score[lane] += f64::from(w[lane]) * x;
+                    }
+                });
+            }
         }
         let bias = self.sheet.bias.blocks.chunks_exact(2 * L);
         for (score, block) in scores.iter_mut().zip(bias) {
@@ -251,6 +276,7 @@ impl<const L: usize> Softmax<L> {
             touch_dense(blocks, *x, scale, weight, gradients, room);
             gather(*x, room, kappa);
         }
+        self.sheet.fetch_scales(x.index);
         for (slot, x) in x.index.iter().zip(x.value) {
             let room = rooms_left.next().unwrap_or_default();
             if x.abs() < SMALLEST_HASHED {
@@ -261,10 +287,11 @@ impl<const L: usize> Softmax<L> {
             normalizer += ratio * ratio;
             self.sheet.hashed_mut(*slot, |output, block| {
                 let (g, room) = (&gradients[output], &mut room[output]);
+                let (_, totals) = parts_of::<L>(block);
                 for k in 0..L {
                     let squared = (weight * g[k] * g[k]) as f32 * x * x;
-                    block[L + k] = (block[L + k] + squared).min(LARGEST_SQUARES);
-                    let rate = x / (block[L + k].max(SMALLEST_SQUARES).sqrt() * scale);
+                    totals[k] = (totals[k] + squared).min(LARGEST_SQUARES);
+                    let rate = x / (totals[k].max(SMALLEST_SQUARES).sqrt() * scale);
                     room[k] = f64::from(rate);
                 }
             });
@@ -334,10 +361,11 @@ impl<const L: usize> Softmax<L> {
             let room = rooms.next().unwrap_or_default();
             self.sheet.hashed_mut(*slot, |output, block| {
                 let delta = apply(room, output);
+                let (w, _) = parts_of::<L>(block);
                 for k in 0..L {
-                    let old = block[k];
-                    block[k] += delta[k] as f32;
-                    norm[k] += f64::from(block[k] - old) * f64::from(block[k] + old);
+                    let old = w[k];
+                    w[k] += delta[k] as f32;
+                    norm[k] += f64::from(w[k] - old) * f64::from(w[k] + old);
                 }
             });
         }
@@ -351,114 +379,6 @@ impl<const L: usize> Softmax<L> {
             }
         }
         spread
-    }
-}
-
-/// The softmax of each lane over the classes.
-fn softmax<const L: usize>(scores: &[Lanes<L>], shares: &mut [Lanes<L>]) {
-    let mut most = [f64::NEG_INFINITY; L];
-    for score in scores {
-        most = map(|k| most[k].max(score[k]));
-    }
-    let mut total = [0.0; L];
-    for (score, share) in scores.iter().zip(&mut *shares) {
-        *share = exp(map::<L>(|k| score[k] - most[k]));
-        total = map(|k| total[k] + share[k]);
-    }
-    for share in shares {
-        *share = map(|k| share[k] / total[k]);
-    }
-}
-
-/// Takes the squared gradients into the accumulators of a dense feature; `room` gets x times the
-/// coordinate's rate.
-fn touch_dense<const L: usize>(
-    blocks: &mut [f64],
-    x: f64,
-    scale: f64,
-    weight: f64,
-    gradients: &[Lanes<L>],
-    room: &mut [Lanes<L>],
-) {
-    let blocks = blocks.chunks_exact_mut(2 * L);
-    for ((block, g), room) in blocks.zip(gradients).zip(room) {
-        for k in 0..L {
-            block[L + k] += weight * g[k] * g[k] * x * x;
-            room[k] = x / (block[L + k].max(1e-300).sqrt() * scale);
-        }
-    }
-}
-
-fn gather<const L: usize>(x: f64, room: &[Lanes<L>], kappa: &mut [Lanes<L>]) {
-    for (kappa, room) in kappa.iter_mut().zip(room) {
-        for k in 0..L {
-            kappa[k] += x * room[k];
-        }
-    }
-}
-
-/// Records whose scores move along a line: `scores + length · kappa`.
-pub(super) struct Line<'a, const L: usize> {
-    /// Scores a record.
-    pub(super) outputs: usize,
-    /// Record by record, class by class.
-    pub(super) scores: &'a [Lanes<L>],
-    /// In the same order.
-    pub(super) kappa: &'a [Lanes<L>],
-    /// The true classes.
-    pub(super) classes: &'a [usize],
-    /// The records' weights.
-    pub(super) weights: &'a [f64],
-}
-
-impl<const L: usize> Line<'_, L> {
-    /// Slope and curvature of the loss at a length.
-    pub(super) fn at(&self, length: &Lanes<L>) -> (Lanes<L>, Lanes<L>) {
-        let (mut slope, mut curve) = ([0.0; L], [0.0; L]);
-        for (i, (class, h)) in self.classes.iter().zip(self.weights).enumerate() {
-            let from = i * self.outputs;
-            let scores = &self.scores[from..from + self.outputs];
-            let kappa = &self.kappa[from..from + self.outputs];
-            let at = |c: usize| map::<L>(|k| scores[c][k] + length[k] * kappa[c][k]);
-            let mut most = at(0);
-            for c in 1..self.outputs {
-                let z = at(c);
-                most = map(|k| most[k].max(z[k]));
-            }
-            let (mut total, mut first, mut second) = ([0.0; L], [0.0; L], [0.0; L]);
-            for (c, kappa) in kappa.iter().enumerate() {
-                let z = at(c);
-                let e = exp(map::<L>(|k| z[k] - most[k]));
-                for k in 0..L {
-                    total[k] += e[k];
-                    first[k] += e[k] * kappa[k];
-                    second[k] += e[k] * kappa[k] * kappa[k];
-                }
-            }
-            for k in 0..L {
-                let mean = first[k] / total[k];
-                slope[k] += h * (mean - kappa[*class][k]);
-                curve[k] += h * (second[k] / total[k] - mean * mean).max(0.0);
-            }
-        }
-        (slope, curve)
-    }
-
-    /// The length at whose end the slope, over that at the start and times the rate, is the length.
-    pub(super) fn length(&self, rates: &Lanes<L>) -> Lanes<L> {
-        let (start, curve) = self.at(&[0.0; L]);
-        let falls = |k: usize| start[k] < 0.0 && (rates[k] / start[k]).is_finite();
-        let c = map::<L>(|k| if falls(k) { -rates[k] / start[k] } else { 0.0 });
-        let high = map::<L>(|k| if falls(k) { rates[k] } else { 0.0 });
-        // One Newton step from 0, at which the function is −rate.
-        let guess = map::<L>(|k| high[k] / (1.0 + c[k] * curve[k]));
-        root(high, guess, |length| {
-            let (slope, curve) = self.at(length);
-            (
-                map(|k| length[k] + c[k] * slope[k]),
-                map(|k| 1.0 + c[k] * curve[k]),
-            )
-        })
     }
 }
 

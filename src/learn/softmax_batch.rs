@@ -4,11 +4,12 @@
 
 use crate::base::{Label, Row, Scratch};
 
-use super::batch::{Batch, Coordinate, Store, label_unusable, unusable};
+use super::batch::{Coordinate, Store, label_unusable, unusable};
 use super::lanes::{Lanes, map};
 use super::minibatch::{BatchLearner, HeldRows};
 use super::race::{LARGEST_SQUARES, SMALLEST_SQUARES};
-use super::softmax::{Line, Softmax};
+use super::softmax::Softmax;
+use super::softmax_line::Line;
 use super::{Learner, Update};
 
 impl<const L: usize> BatchLearner for Softmax<L> {
@@ -17,7 +18,8 @@ impl<const L: usize> BatchLearner for Softmax<L> {
     }
 
     fn learn_batch(&mut self, rows: &HeldRows, s: &mut Scratch) -> Update {
-        let mut true_classes = Vec::new();
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
         let mut width = 0;
         for (x, y, weight) in rows.iter() {
             let Label::Class(class) = y else { continue };
@@ -27,7 +29,7 @@ impl<const L: usize> BatchLearner for Softmax<L> {
                 let shares = self.classes() * L;
                 self.judge(&s.raw[shares..], class, weight);
             }
-            true_classes.push(class);
+            batch.classes.push(class);
             width = width.max(x.dense.len());
         }
         for (x, _, _) in rows.iter() {
@@ -36,31 +38,32 @@ impl<const L: usize> BatchLearner for Softmax<L> {
         self.sheet.grow(self.classes(), width);
         self.penalty.grow(width);
         let outputs = self.classes();
-        let (mut scaled, mut scores, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
-        for ((x, _, _), class) in rows.iter().zip(&true_classes) {
+        for (i, (x, _, weight)) in rows.iter().enumerate() {
             self.predict_one(x, s);
-            scaled.push(s.scaled.iter().map(|z| z.clamp(-1e100, 1e100)).collect());
+            batch.push(&x, &s.scaled, 1e100, self.with_bias, weight);
             let (raw, _) = s.raw.as_chunks::<L>();
-            scores.extend_from_slice(&raw[..outputs]);
+            batch.scores.extend_from_slice(&raw[..outputs]);
+            let class = batch.classes[i];
             let shares = raw[outputs..].iter().enumerate();
-            gradients.extend(shares.map(|(c, share)| Self::gradient(share, c == *class)));
+            let gradients = shares.map(|(c, share)| Self::gradient(share, c == class));
+            batch.gradients.extend(gradients);
         }
-        let batch = Batch::new(rows, &scaled, self.with_bias);
-        let direction = batch.direction(self, &gradients);
-        let m = self.count(direction.normalizer, batch.total(), rows.len() as f64);
-        let kappa: Vec<Lanes<L>> = direction.kappa.iter().map(|x| map(|k| x[k] * m)).collect();
+        batch.direct(self);
+        let m = self.count(batch.normalizer, batch.total(), rows.len() as f64);
+        batch.stretch(m);
         let line = Line {
             outputs,
-            scores: &scores,
-            kappa: &kappa,
-            classes: &true_classes,
+            scores: &batch.scores,
+            kappa: &batch.kappa,
+            classes: &batch.classes,
             weights: batch.weights(),
         };
         let length = line.length(&self.mixture.rates);
         self.penalty.spend(length[0]);
         let length = map::<L>(|k| length[k] * m);
-        batch.apply(self, &direction, &length);
-        let norms = map::<L>(|k| length[k] * direction.squared[k].sqrt());
+        batch.apply(self, &length);
+        let norms = map::<L>(|k| length[k] * batch.squared[k].sqrt());
+        self.batch = batch;
         Update::Learned {
             norm: self.mixture.mix(&norms),
         }

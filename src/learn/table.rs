@@ -7,7 +7,7 @@
 use crate::base::{Reader, StateError, Writer};
 
 /// Floats in a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// `2^bits` rows of `width` floats, the first aligned to a cache line.
 #[derive(Debug)]

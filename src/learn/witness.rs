@@ -27,6 +27,7 @@ fn adaptive(loss: Loss) -> LearnerConfig {
         l2: 0.0,
         l1: 0.0,
         bias: true,
+        label_range: None,
     })
 }
 
@@ -104,6 +105,7 @@ fn normalized_adaptive_predicts_what_vowpal_wabbit_predicts() {
         for (i, f) in lines(text).enumerate() {
             let (index, value) = sparse(&f[3..]);
             let x = Row {
+                base: 0.0,
                 dense: &[],
                 columns: &[],
                 index: &index,
@@ -149,6 +151,7 @@ fn the_race_predicts_what_its_second_implementation_predicts() {
                 clip: f64::INFINITY,
             };
             let x = Row {
+                base: 0.0,
                 dense: &dense,
                 columns: &vec![column; dense.len()],
                 index: &[],
@@ -178,6 +181,7 @@ fn softmax_predicts_what_its_second_implementation_predicts() {
     for (i, f) in lines(text).enumerate() {
         let (index, value) = sparse(&f[4..]);
         let x = Row {
+            base: 0.0,
             dense: &[],
             columns: &[],
             index: &index,

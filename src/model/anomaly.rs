@@ -35,12 +35,41 @@ pub(crate) struct Anomaly {
     pub(crate) alerter: Alerter,
     /// How well scores and flags tell what a label says, where the model names one.
     pub(crate) ranking: Ranking,
-    pub(crate) test: Ranking,
-    /// Records scored in a test, and how many of them were flagged.
-    pub(crate) tested: (u64, u64),
+    /// What this pass of an evaluation came to, and the test; no state.
+    pub(crate) pass: Scored,
+    pub(crate) tested: Scored,
     pub(crate) flagged: u64,
     pub(crate) alerts: u64,
     pub(crate) drifts: u64,
+}
+
+/// What an evaluation counts.
+#[derive(Debug, Default)]
+pub(crate) struct Scored {
+    pub(crate) records: u64,
+    pub(crate) flagged: u64,
+    pub(crate) alerts: u64,
+    /// Of these records alone, where that is asked for.
+    pub(crate) ranking: Option<Ranking>,
+}
+
+impl Scored {
+    /// Nothing yet, and a ranking of its own.
+    pub(crate) fn ranked() -> Scored {
+        Scored {
+            ranking: Some(Ranking::new()),
+            ..Scored::default()
+        }
+    }
+
+    fn count(&mut self, score: f64, truth: Option<bool>, flagged: bool, alert: bool) {
+        if let (Some(ranking), Some(positive)) = (&mut self.ranking, truth) {
+            ranking.observe(score, positive, flagged);
+        }
+        self.records += 1;
+        self.flagged += u64::from(flagged);
+        self.alerts += u64::from(alert);
+    }
 }
 
 impl Anomaly {
@@ -50,8 +79,8 @@ impl Anomaly {
             young: (!config.plan.key.is_empty()).then(Calibration::new),
             alerter: Alerter::new(config.alerts),
             ranking: Ranking::new(),
-            test: Ranking::new(),
-            tested: (0, 0),
+            pass: Scored::default(),
+            tested: Scored::ranked(),
             flagged: 0,
             alerts: 0,
             drifts: 0,
@@ -148,16 +177,16 @@ impl Anomaly {
                 out.emit(index, &event);
             }
         }
-        if let Some(positive) = truth(config, row) {
-            match mode {
-                Mode::Learn => self.ranking.observe(score, positive, flagged),
-                Mode::Test => self.test.observe(score, positive, flagged),
-                Mode::Predict => {}
+        let truth = truth(config, row);
+        match mode {
+            Mode::Learn => {
+                if let Some(positive) = truth {
+                    self.ranking.observe(score, positive, flagged);
+                }
+                self.pass.count(score, truth, flagged, alert.is_some());
             }
-        }
-        if mode == Mode::Test {
-            self.tested.0 += 1;
-            self.tested.1 += u64::from(flagged);
+            Mode::Test => self.tested.count(score, truth, flagged, false),
+            Mode::Predict => {}
         }
         if !learn {
             return Outcome::Learned;

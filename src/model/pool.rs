@@ -74,6 +74,11 @@ impl<T: Instance> Pool<T> {
 
     /// The instance of a key, made anew where there is none; it becomes the newest.
     pub(crate) fn entry(&mut self, key: &[String], make: impl FnOnce() -> T) -> Entry<'_, T> {
+        // The same key as last time, as it always is where there is none, need not be looked up.
+        let newest = self.newest as usize;
+        if self.slots.get(newest).is_some_and(|slot| slot.key == key) {
+            return Entry::Found(&mut self.slots[newest].value, false);
+        }
         encode(key, &mut self.encoded);
         if let Some(&slot) = self.index.get(&self.encoded) {
             self.touch(slot);

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::base::Task;
 use crate::evaluate::{Progressive, Ranking, Summary, Window};
-use crate::learn::{self, Learner, WeightAt};
+use crate::learn::{self, Learner, LearnerConfig, WeightAt};
 
-use super::anomaly::Anomaly;
+use super::anomaly::{Anomaly, Scored};
 use super::supervised::{Supervised, figures};
 use super::{Body, Counts, Model};
 
@@ -50,6 +50,8 @@ pub struct AnomalyReport {
     pub level: f64,
     /// Alerts held back since the first run.
     pub suppressed: u64,
+    /// The detector of the key that came first, once it is decided.
+    pub detector: Option<&'static str>,
 }
 
 impl Model {
@@ -80,6 +82,7 @@ impl Model {
                     alerts_last_day: a.alerter.alerts_last_day(),
                     level: a.alerter.level(),
                     suppressed: a.alerter.suppressed_total(),
+                    detector: a.monitors.values().next().and_then(|(_, m)| m.chosen()),
                 });
                 (
                     a.monitors.len(),
@@ -201,8 +204,8 @@ impl Model {
     /// The figures of `eval --json` for one pass.
     pub fn figures(&self) -> Value {
         match &self.body {
-            Body::Supervised(s) => quality(&s.progressive, self.config.task),
-            Body::Anomaly(a) => ranking(&a.ranking, a.flagged, a.alerts),
+            Body::Supervised(s) => quality(s.quality(), self.config.task),
+            Body::Anomaly(a) => ranking(&a.ranking, &a.pass),
         }
     }
 
@@ -210,29 +213,47 @@ impl Model {
     pub fn test_figures(&self) -> Value {
         match &self.body {
             Body::Supervised(s) => quality(&s.test, self.config.task),
+            Body::Anomaly(a) => ranking(&a.ranking, &a.tested),
+        }
+    }
+
+    /// Starts the figures of an evaluation anew: for what follows the snapshot it began with, and
+    /// for the next pass over the same records. Those since the first run, which are state, go on.
+    pub fn restart_figures(&mut self) {
+        match &mut self.body {
+            Body::Supervised(s) => s.pass = Some(figures(&self.config)),
             Body::Anomaly(a) => {
-                let (records, flagged) = a.tested;
-                let mut out = ranking(&a.test, flagged, 0);
-                out["records"] = json!(records);
-                out
+                a.pass = Scored::ranked();
             }
         }
     }
 
-    /// Starts the progressive figures anew, for the next pass over the same records.
-    pub fn restart_figures(&mut self) {
-        match &mut self.body {
-            Body::Supervised(s) => s.progressive = figures(&self.config),
-            Body::Anomaly(a) => a.ranking = Ranking::new(),
+    /// Labelled records since the figures were started.
+    pub fn labelled(&self) -> u64 {
+        match &self.body {
+            Body::Supervised(s) => s.quality().count(),
+            Body::Anomaly(a) => a.pass.ranking.as_ref().unwrap_or(&a.ranking).count(),
         }
+    }
+
+    /// Features of the record before that were there, with the constant where there is one.
+    pub fn features_of_last(&self) -> usize {
+        let row = self.row.row(&self.plan);
+        let numbers = row.dense.iter().filter(|x| !x.is_nan()).count();
+        let constant = match &self.config.learner {
+            _ if self.config.task == Task::Anomaly => false,
+            LearnerConfig::Race => true,
+            LearnerConfig::Linear(linear) => linear.bias,
+        };
+        numbers + row.index.len() + usize::from(constant)
     }
 
     /// Sum and weight of the losses since the figures were started; of an anomaly model, flagged
     /// records and records.
     pub fn loss_so_far(&self) -> (f64, f64) {
         match &self.body {
-            Body::Supervised(s) => (s.progressive.loss_sum(), s.progressive.loss_weight()),
-            Body::Anomaly(a) => (a.flagged as f64, self.counts.records as f64),
+            Body::Supervised(s) => (s.quality().loss_sum(), s.quality().loss_weight()),
+            Body::Anomaly(a) => (a.pass.flagged as f64, a.pass.records as f64),
         }
     }
 }
@@ -269,10 +290,13 @@ fn quality(progressive: &Progressive, task: Task) -> Value {
     Value::Object(out)
 }
 
-fn ranking(ranking: &Ranking, flagged: u64, alerts: u64) -> Value {
+/// Figures of what was scored, ranked by itself or, where it is all there ever was, since the first
+/// run.
+fn ranking(since_first: &Ranking, scored: &Scored) -> Value {
+    let ranking = scored.ranking.as_ref().unwrap_or(since_first);
     let mut out = Map::new();
-    out.insert("flagged".into(), json!(flagged));
-    out.insert("alerts".into(), json!(alerts));
+    out.insert("flagged".into(), json!(scored.flagged));
+    out.insert("alerts".into(), json!(scored.alerts));
     if ranking.count() > 0 {
         let summary = ranking.summary();
         for (name, value) in [
@@ -285,7 +309,7 @@ fn ranking(ranking: &Ranking, flagged: u64, alerts: u64) -> Value {
                 out.insert(name.into(), json!(value));
             }
         }
-        out.insert("records".into(), json!(ranking.count()));
     }
+    out.insert("records".into(), json!(scored.records));
     Value::Object(out)
 }

@@ -31,6 +31,8 @@ pub(crate) struct Supervised {
     pub(crate) learners: Pool<KeyedLearner>,
     pub(crate) classes: Classes,
     pub(crate) progressive: Progressive,
+    /// As `progressive`, of this pass of an evaluation alone, where that is asked for; no state.
+    pub(crate) pass: Option<Progressive>,
     pub(crate) test: Progressive,
     pub(crate) update_norm: f64,
     context: LearnerContext,
@@ -42,6 +44,7 @@ impl Supervised {
             learners: Pool::new(config.max_keys, config.evict),
             classes: Classes::default(),
             progressive: figures(config),
+            pass: None,
             test: figures(config),
             update_norm: 0.0,
             context: LearnerContext {
@@ -160,6 +163,9 @@ impl Supervised {
         match learner.learn_one(x, y, weight, scratch) {
             Update::Learned { norm } => {
                 self.progressive.observe(&prediction, y, weight, loss);
+                if let Some(pass) = &mut self.pass {
+                    pass.observe(&prediction, y, weight, loss);
+                }
                 self.update_norm = norm;
                 tally.loss_sum += loss * weight;
                 tally.loss_weight += weight;
@@ -167,6 +173,11 @@ impl Supervised {
             }
             Update::NonFinite => Outcome::Skipped(SkipReason::NonFinite),
         }
+    }
+
+    /// What is known of the quality in this pass of an evaluation, else since the first run.
+    pub(crate) fn quality(&self) -> &Progressive {
+        self.pass.as_ref().unwrap_or(&self.progressive)
     }
 
     pub(crate) fn save(&self, out: &mut Writer) {

@@ -148,6 +148,8 @@ impl SinkQueue {
                 if self.when_full == WhenFull::DropNewest {
                     break;
                 }
+                // Told before the wait: a queue that stays full is what somebody looks for.
+                shared.publish_depth(&state);
                 state = shared
                     .room
                     .wait(state)

@@ -37,6 +37,11 @@ impl Chunker {
         self.cutter.push(input, &mut self.bytes, &mut self.lines);
     }
 
+    /// NUL bytes skipped since the last call.
+    pub(super) fn take_skipped(&mut self) -> u64 {
+        self.cutter.take_skipped()
+    }
+
     /// The stream has ended: an unfinished line counts.
     pub(super) fn finish(&mut self) {
         self.cutter.finish(&mut self.bytes, &mut self.lines);

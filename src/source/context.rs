@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::SourceKind;
+use super::chunker::Chunker;
 use super::warnings::Warnings;
 use crate::base::{Chunk, Clock, Framer};
 
@@ -69,6 +70,8 @@ pub struct SourceStats {
     pub gone: AtomicU64,
     /// Files left alone: not regular, unreadable, damaged, or a copy of another.
     pub skipped_files: AtomicU64,
+    /// NUL bytes skipped at the beginning of lines.
+    pub nul_bytes: AtomicU64,
     /// Bytes of known files not yet delivered.
     pub lag_bytes: AtomicU64,
     /// Files open.
@@ -115,6 +118,26 @@ impl SourceContext {
             sent = self.out.send(Delivery { chunk, reply }) => sent.map_err(|_| Stopped),
             () = self.stop.cancelled() => Err(Stopped),
         }
+    }
+
+    /// Counts bytes that were read and pushed into the chunker.
+    pub(super) fn count_read(&self, bytes: usize, chunker: &mut Chunker) {
+        let stats = &self.stats;
+        stats.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        stats
+            .nul_bytes
+            .fetch_add(chunker.take_skipped(), Ordering::Relaxed);
+    }
+
+    /// Sends one chunk of what cannot be read again, waiting for room even after the source was
+    /// asked to stop: how long that may take is the engine's to say.
+    pub(super) async fn deliver_unrepeatable(
+        &self,
+        chunk: Chunk,
+        reply: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<(), Stopped> {
+        let delivery = Delivery { chunk, reply };
+        self.out.send(delivery).await.map_err(|_| Stopped)
     }
 
     /// A place for this source's warnings.

@@ -1,16 +1,20 @@
 //! Standard input: a pipe is read as it comes, a file as a file.
 //!
-//! Invariant: at the end of input a last line without newline counts; what a pipe held when the
+//! Invariant: at the end of input a last line without newline counts; whole lines that were read
+//! are delivered, a stop or not, and nothing is read ahead of that; what a pipe held when the
 //! process was killed is gone, so its stream has no identity.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncReadExt;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest, ReadBuf};
 
 use super::chunker::{CHUNK_BYTES, Chunker};
 use super::file::FileIdentity;
@@ -28,20 +32,59 @@ impl StdinSource {
         StdinSource { context }
     }
 
-    /// Reads to the end or until stopped. The read of a pipe that gives nothing goes on in the
-    /// runtime's own thread after a stop: the runtime must be shut down without waiting for it.
+    /// Reads to the end or until stopped. A device that cannot be waited for is read in the
+    /// runtime's own thread, which goes on after a stop: the runtime must be shut down without
+    /// waiting for it.
     pub(super) async fn run(self) -> Result<(), SourceError> {
-        let regular = io::stdin()
-            .as_fd()
-            .try_clone_to_owned()
-            .map(File::from)
-            .ok()
-            .filter(|file| file.metadata().is_ok_and(|m| m.is_file()));
-        match regular {
-            Some(file) => read_file(&self.context, file).await,
-            None => read_pipe(&self.context, tokio::io::stdin()).await,
+        self.read().await.map_err(SourceError::Stdin)
+    }
+
+    async fn read(self) -> io::Result<()> {
+        let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        if file.metadata()?.is_file() {
+            return read_file(&self.context, file).await;
         }
-        .map_err(SourceError::Stdin)
+        #[expect(
+            deprecated,
+            reason = "what its unsafe successor asks for, a file that owns its descriptor keeps"
+        )]
+        let waited = AsyncFd::with_interest(file, Interest::READABLE);
+        match waited {
+            Ok(file) => read_pipe(&self.context, Waited(file)).await,
+            Err(_) => read_pipe(&self.context, tokio::io::stdin()).await,
+        }
+    }
+}
+
+/// A pipe, socket or terminal that is read only when it has something, so that nothing is held
+/// that a stop would lose. It is not made non-blocking: that would hold for every process that
+/// shares it.
+struct Waited(AsyncFd<File>);
+
+impl tokio::io::AsyncRead for Waited {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let mut file = self.0.get_ref();
+            let mut asked = [PollFd::new(file, PollFlags::IN)];
+            if poll(&mut asked, Some(&Timespec::default()))? == 0 {
+                ready.clear_ready();
+                continue;
+            }
+            match file.read(buffer.initialize_unfilled()) {
+                Ok(n) => buffer.advance(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    continue;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            return Poll::Ready(Ok(()));
+        }
     }
 }
 
@@ -66,15 +109,15 @@ async fn read_pipe(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
         };
-        context.stats.bytes.fetch_add(n as u64, Ordering::Relaxed);
         chunker.push(&buffer[..n]);
+        context.count_read(n, &mut chunker);
         if n == 0 {
             chunker.finish();
         }
         if n == 0 || chunker.has_lines() {
             let now = context.clock.now();
             let chunk = chunker.take(context.index, now, Arc::clone(&stream), n == 0);
-            if context.deliver(chunk, None).await.is_err() || n == 0 {
+            if context.deliver_unrepeatable(chunk, None).await.is_err() || n == 0 {
                 return Ok(());
             }
         }
@@ -95,8 +138,8 @@ async fn read_file(context: &SourceContext, mut file: File) -> io::Result<()> {
             other => other?,
         };
         position += n as u64;
-        context.stats.bytes.fetch_add(n as u64, Ordering::Relaxed);
         chunker.push(&buffer[..n]);
+        context.count_read(n, &mut chunker);
         if n == 0 {
             chunker.finish();
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a client that does not read its replies holds up nobody but itself: its connection
 //! reads on only while few of its chunks are unanswered, so there is always room for an answer.
+//! Whole lines that were read are delivered, a stop or not.
 
 use std::io;
 use std::net::SocketAddr;
@@ -253,7 +254,7 @@ impl Shared {
                     read = self.read_some(&mut input, &mut chunker) => read.unwrap_or(0),
                     () = context.stop.cancelled() => return,
                 };
-                context.stats.bytes.fetch_add(n as u64, Ordering::Relaxed);
+                context.count_read(n, &mut chunker);
                 ended = n == 0;
                 junk = if chunker.has_lines() {
                     0
@@ -277,7 +278,7 @@ impl Shared {
             let now = context.clock.now();
             let chunk = chunker.take(context.index, now, Arc::clone(&stream), ended);
             let reply = replies.as_ref().map(|r| r.sender.clone());
-            if context.deliver(chunk, reply).await.is_err() {
+            if context.deliver_unrepeatable(chunk, reply).await.is_err() {
                 return;
             }
         }

@@ -80,6 +80,14 @@ pub enum StoreError {
     /// It is not there.
     #[error("state directory {} does not exist: create it, owned by the user that runs learnd, with mode 0700", .0.display())]
     Missing(PathBuf),
+    /// There is no snapshot to read here.
+    #[error("{}: {reason}", path.display())]
+    NoSnapshot {
+        /// What was asked for.
+        path: PathBuf,
+        /// Not there, or empty.
+        reason: String,
+    },
     /// It is something else.
     #[error("state directory {} is not a directory", .0.display())]
     NotADirectory(PathBuf),
@@ -148,6 +156,7 @@ impl StoreError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StoreError::Missing(_)
+            | StoreError::NoSnapshot { .. }
             | StoreError::NotADirectory(_)
             | StoreError::NotWritable { .. }
             | StoreError::WritableByOthers { .. } => 2,

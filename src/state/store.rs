@@ -193,16 +193,17 @@ impl Store {
 /// # Errors
 /// Nothing there, or nothing sound.
 pub fn load_path(path: &Path) -> Result<(Snapshot, PathBuf), StoreError> {
-    let about = std::fs::metadata(path).map_err(|source| StoreError::io("read", path, source))?;
+    let none = |reason: String| StoreError::NoSnapshot {
+        path: path.to_owned(),
+        reason,
+    };
+    let about = std::fs::metadata(path).map_err(|error| none(error.to_string()))?;
     if about.is_dir() {
         let (found, damaged) = newest_of(path)?;
         for (path, reason) in damaged {
             tracing::warn!(file = %path.display(), %reason, "snapshot skipped");
         }
-        return found.ok_or_else(|| {
-            let none = io::Error::new(io::ErrorKind::NotFound, "there is no snapshot in it");
-            StoreError::io("read", path, none)
-        });
+        return found.ok_or_else(|| none("there is no snapshot in this directory".to_owned()));
     }
     match read(path, true) {
         Ok(snapshot) => Ok((snapshot, path.to_owned())),

@@ -103,10 +103,16 @@ families! {
         "Open connections.");
     connections_refused: IntCounterVec = counter("connections_refused_total", ["source"];
         "Connections refused because max_connections were open.");
+    connections_junk: IntCounterVec = counter("connections_junk_total", ["source"];
+        "Connections closed because they sent 64 MiB without a line end.");
+    accept_errors: IntCounterVec = counter("accept_errors_total", ["source"];
+        "Times that accepting a connection failed.");
     truncations: IntCounterVec = counter("file_truncations_total", ["source"];
         "Files found shorter than what was read of them; lines may be lost.");
     files_ignored: IntCounterVec = counter("files_ignored_total", ["source"];
         "Files that match but are not read: not regular, a symbolic link, or unreadable.");
+    files_gone: IntCounterVec = counter("files_gone_total", ["source"];
+        "Files that were gone before they were read to their end; what followed is lost.");
     nul_bytes: IntCounterVec = counter("nul_bytes_skipped_total", ["source"];
         "NUL bytes skipped at the start of a line (holes in a file).");
     dead_letters_dropped: IntCounterVec = counter("dead_letters_dropped_total", ["source"];

@@ -92,11 +92,17 @@ pub struct SourceMetrics {
     pub connections: IntGauge,
     /// Connections refused at the limit (network).
     pub connections_refused: IntCounter,
+    /// Connections closed for want of line ends (network).
+    pub connections_junk: IntCounter,
+    /// Failures to accept a connection (network).
+    pub accept_errors: IntCounter,
     /// Files found shorter than what was read of them (files).
     pub truncations: IntCounter,
     /// Files that match but are not read (files).
     pub files_ignored: IntCounter,
-    /// NUL bytes skipped (files).
+    /// Files gone before their end (files).
+    pub files_gone: IntCounter,
+    /// NUL bytes skipped at the beginning of lines.
     pub nul_bytes_skipped: IntCounter,
     /// Refused lines that the dead-letter file had no room for.
     pub dead_letters_dropped: IntCounter,
@@ -119,9 +125,12 @@ impl SourceMetrics {
             lag_bytes: integer(&families.source_lag, &name, series.files),
             connections: integer(&families.connections, &name, series.network),
             connections_refused: count(&families.connections_refused, &name, series.network),
+            connections_junk: count(&families.connections_junk, &name, series.network),
+            accept_errors: count(&families.accept_errors, &name, series.network),
             truncations: count(&families.truncations, &name, series.files),
             files_ignored: count(&families.files_ignored, &name, series.files),
-            nul_bytes_skipped: count(&families.nul_bytes, &name, series.files),
+            files_gone: count(&families.files_gone, &name, series.files),
+            nul_bytes_skipped: counter(&families.nul_bytes),
             dead_letters_dropped: count(&families.dead_letters_dropped, &name, series.dead_letters),
             duration: distribution(&families.source_duration, &name, true),
             rejected: RejectReason::ALL

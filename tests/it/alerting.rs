@@ -43,6 +43,7 @@ impl Watch {
     fn record(&mut self, dense: &[f64], time: i64) {
         let n = self.records;
         let row = Row {
+            base: 0.0,
             dense,
             columns: &[],
             index: &[],
@@ -162,6 +163,7 @@ fn counters_clocks_flags_and_gaps_among_the_columns_hide_no_outlier() {
             w.record(&row, 1_700_000_000 * SECOND + i * 1_000_000 / n);
             if i == at {
                 let row = Row {
+                    base: 0.0,
                     dense: &row,
                     columns: &[],
                     index: &[],

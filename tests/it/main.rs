@@ -2,22 +2,31 @@
 //!
 //! - `alerting`: monitor and alerter on simulated streams.
 //! - `architecture`: the import table, the purity of the core, the shape of the files.
+//! - `cli`: commands as scripts see them.
 //! - `config`: every bad configuration beside the words it is refused with.
+//! - `daemon`: stops, exit codes, files moved away.
 //! - `deploy`: what is shipped beside the binary agrees with it.
 //! - `eval`: figures of files.
+//! - `hostile`: bad input and bad clients.
 //! - `nab`: the single-value detector on a published benchmark.
 //! - `pipeline`: lines in, events, answers and figures out.
 //! - `recovery`: stops, kills, changed configurations.
 //! - `streams`: the learners on public streams, beside their peers.
 //! - `support`: what they share.
+//! - `vw`: lines and predictions of Vowpal Wabbit.
 
 mod alerting;
 mod architecture;
+mod cli;
 mod config;
+mod daemon;
 mod deploy;
 mod eval;
+mod expectation;
+mod hostile;
 mod nab;
 mod pipeline;
 mod recovery;
 mod streams;
 mod support;
+mod vw;

@@ -104,6 +104,7 @@ fn scores(rows: &[(Micros, f64)]) -> Vec<f64> {
     for &(time, value) in rows {
         let dense = [value];
         let row = Row {
+            base: 0.0,
             dense: &dense,
             columns: &[],
             index: &[],

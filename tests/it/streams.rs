@@ -67,6 +67,7 @@ fn race(stream: &Stream, task: Task) -> (f64, f64) {
     let (mut loss, mut right) = (0.0, 0.0);
     for (dense, y) in stream.rows.chunks(stream.width).zip(&stream.labels) {
         let x = Row {
+            base: 0.0,
             dense,
             columns: &columns,
             index: &[],

@@ -77,9 +77,12 @@ found = until(hits, 30, 0.5)
 check(found, f"an injected anomaly is flagged within 30 seconds ({time.monotonic() - began:.0f} s)",
       f"{len(quick.events())} events, {len(injected())} injected")
 until(lambda: time.monotonic() - began > 25, 30, 0.5)
-alerts = [e for e in quick.events() if e["event"] == "anomaly"]
-hit = hits()
-check(len(hit) * 2 > len(alerts), f"most alerts are injected anomalies: {len(hit)} of {len(alerts)}, {len(injected())} injected")
+# The budget lets the strangest of the usual through too (that is what it is: so many a day); what is
+# called critical must be what was injected.
+critical = [e for e in quick.events() if e["event"] == "anomaly" and e["severity"] == "critical"]
+hit = [e for e in critical if e["seq"] in injected()]
+check(critical and len(hit) == len(critical),
+      f"what is critical was injected: {len(hit)} of {len(critical)}, {len(injected())} injected")
 scrape = metrics(address)
 check(total(scrape, "learnd_records_total") > 1000, "records are counted", str(scrape.get("learnd_records_total")))
 check(total(scrape, "learnd_anomalies_total") > 0, "alerts are counted")

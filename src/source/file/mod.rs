@@ -143,10 +143,7 @@ impl FileSource {
                     Ok(n) => {
                         any = true;
                         tail.idle_since = Instant::now();
-                        self.context
-                            .stats
-                            .bytes
-                            .fetch_add(n as u64, Ordering::Relaxed);
+                        self.context.count_read(n, &mut tail.chunker);
                         if tail.chunker.has_lines() {
                             self.deliver(i, false).await?;
                         }

@@ -245,7 +245,12 @@ impl FileSource {
             let offset = if begin_at_end {
                 tail::line_start(&file, entry.size, self.context.max_line as u64)?
             } else {
-                tail::after_hole(&file, entry.size, &mut self.buffer)?
+                let hole = tail::after_hole(&file, entry.size, &mut self.buffer)?;
+                self.context
+                    .stats
+                    .nul_bytes
+                    .fetch_add(hole, Ordering::Relaxed);
+                hole
             };
             (self.known.add(None, offset), offset, None)
         };
