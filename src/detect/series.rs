@@ -13,8 +13,11 @@ use crate::base::{Micros, Reader, StateError, Writer};
 /// Half hours of the UTC day.
 const SEASONS: usize = 48;
 const HALF_HOUR: i64 = 1_800 * Micros::SECOND.0;
-/// The rate at which the baseline of a half hour follows, after its first ten values.
+/// The rate at which the baseline of a half hour follows, once it is settled.
 const SEASON_RATE: f64 = 0.1;
+/// Values of a half hour before ranks go by its baseline. The first one alone is the whole baseline:
+/// if it lies far out, all that follow lie far from it, are kept out, and so never put it right.
+const SETTLED: u8 = 10;
 /// Residuals in the smoothed residual, values in the short mean.
 const SMOOTH: usize = 20;
 const SHORT: usize = 5;
@@ -33,6 +36,7 @@ const STILL: f64 = 1e-3;
 /// such residuals|, and how far the mean of the last 5 values lies above the slow mean.
 const DEVIATION: usize = 0;
 const RESIDUAL: usize = 1;
+const DRIFT: usize = 2;
 const LIFT: usize = 3;
 
 /// What is known of a series.
@@ -44,12 +48,14 @@ pub(super) struct Series {
     /// Slow exponentially weighted mean, and the values it has taken in since it was last set.
     mean: f64,
     learned: u64,
-    /// Baseline of each half hour of the day, and its values (up to ten).
+    /// Baseline of each half hour of the day, and its values (up to `SETTLED`).
     season: [f64; SEASONS],
     season_count: [u8; SEASONS],
     /// The last residuals and values, at `count % SMOOTH` and `count % SHORT`.
     residuals: [f64; SMOOTH],
     recent: [f64; SHORT],
+    /// Bit i: the residual at i is of a baseline too young for ranks.
+    unsettled: u32,
     /// Records: the largest smoothed residual and short-mean lift so far.
     most_drift: f64,
     most_lift: f64,
@@ -65,6 +71,8 @@ pub(super) struct Reading {
     value: f64,
     season: usize,
     residual: f64,
+    /// Whether the baseline of this half hour stands on enough values for ranks to go by it.
+    settled: bool,
     components: [f64; 4],
     /// The last two components as records of them are kept.
     records: [f64; 2],
@@ -88,6 +96,7 @@ impl Default for Series {
             season_count: [0; SEASONS],
             residuals: [0.0; SMOOTH],
             recent: [0.0; SHORT],
+            unsettled: 0,
             most_drift: 0.0,
             most_lift: 0.0,
             sizes: [0.0; 4],
@@ -106,6 +115,7 @@ impl Series {
                 value,
                 season,
                 residual: 0.0,
+                settled: false,
                 components: [0.0; 4],
                 records: [0.0; 2],
                 raw: 0.0,
@@ -115,6 +125,7 @@ impl Series {
         }
         let i = self.count;
         let seasonal = self.season_count[season] > 0;
+        let settled = self.season_count[season] >= SETTLED;
         let baseline = if seasonal {
             self.season[season]
         } else {
@@ -126,10 +137,10 @@ impl Series {
         // no more than a few typical ones: it is strange itself, the nineteen after it are not.
         let at = (i % SMOOTH as u64) as usize;
         let most = self.most_of_one(RESIDUAL, still);
-        let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most);
+        let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most, self.unsettled);
         let at = (i % SHORT as u64) as usize;
         let most = self.most_of_one(DEVIATION, still);
-        let (short, even_short) = sums(&self.recent, at, value, self.mean, most);
+        let (short, even_short) = sums(&self.recent, at, value, self.mean, most, 0);
         let lift = short / (i + 1).min(SHORT as u64) as f64 - self.mean;
         let components = [
             (value - self.mean).abs(),
@@ -143,7 +154,8 @@ impl Series {
             let (size, count) = (self.sizes[which], self.sized[which]);
             // Below a billionth of the values themselves, movement is rounding.
             let size = if size > 1e-6 * still { size } else { still };
-            if count >= RANGE_FROM {
+            let of_baseline = which == RESIDUAL || which == DRIFT;
+            if count >= RANGE_FROM && (settled || !of_baseline) {
                 rank = rank.max(component / size);
             }
         }
@@ -151,6 +163,7 @@ impl Series {
             value,
             season,
             residual,
+            settled,
             components,
             records,
             raw: self.ratio(value, records, still),
@@ -204,7 +217,9 @@ impl Series {
         self.high = self.high.max(r.value);
         self.most_drift = self.most_drift.max(r.records[0]);
         self.most_lift = self.most_lift.max(r.records[1]);
-        self.residuals[(i % SMOOTH as u64) as usize] = r.residual;
+        let at = (i % SMOOTH as u64) as usize;
+        self.residuals[at] = r.residual;
+        self.unsettled = self.unsettled & !(1 << at) | u32::from(!r.settled) << at;
         self.recent[(i % SHORT as u64) as usize] = r.value;
         self.count += 1;
         if !normal {
@@ -213,12 +228,13 @@ impl Series {
         self.learned += 1;
         self.mean += slow_rate(self.learned) * (r.value - self.mean);
         let count = &mut self.season_count[r.season];
-        *count = (*count + 1).min(10);
+        *count = (*count + 1).min(SETTLED);
         let rate = (1.0 / f64::from(*count)).max(SEASON_RATE);
         self.season[r.season] += rate * (r.value - self.season[r.season]);
         for (which, &component) in r.components.iter().enumerate() {
             // A lift is zero half of the time; its typical size is that of the other half.
-            if which != LIFT || component > 0.0 {
+            let of_baseline = which == RESIDUAL || which == DRIFT;
+            if (r.settled || !of_baseline) && (which != LIFT || component > 0.0) {
                 self.sized[which] += 1;
                 let rate = slow_rate(self.sized[which]);
                 self.sizes[which] += rate * (component - self.sizes[which]);
@@ -256,6 +272,7 @@ impl Series {
             }
         }
         self.residuals = [0.0; SMOOTH];
+        self.unsettled = 0;
         self.recent = [mean; SHORT];
         let size = values
             .iter()
@@ -292,6 +309,7 @@ impl Series {
         out.f64s("season", &self.season);
         out.bytes("season_count", &self.season_count);
         out.f64s("residuals", &self.residuals);
+        out.u64("unsettled", u64::from(self.unsettled));
         out.f64s("recent", &self.recent);
         out.f64s("sizes", &self.sizes);
         out.u64s("sized", &self.sized);
@@ -302,7 +320,7 @@ impl Series {
         let counts = from.u64s_of("counts", 2)?;
         let level = finite(from, "level", 5)?;
         let season_count = from.bytes_of("season_count", SEASONS)?;
-        if season_count.iter().any(|&c| c > 10) {
+        if season_count.iter().any(|&c| c > SETTLED) {
             return Err(from.invalid("season_count", "more than is counted"));
         }
         if level[0] > level[1] || level[3] < 0.0 || level[4] < 0.0 {
@@ -317,6 +335,10 @@ impl Series {
         self.residuals
             .copy_from_slice(finite(from, "residuals", SMOOTH)?);
         self.recent.copy_from_slice(finite(from, "recent", SHORT)?);
+        self.unsettled = u32::try_from(from.u64("unsettled")?)
+            .ok()
+            .filter(|&bits| bits < 1 << SMOOTH)
+            .ok_or_else(|| from.invalid("unsettled", "more bits than residuals"))?;
         self.sizes.copy_from_slice(finite(from, "sizes", 4)?);
         self.sized.copy_from_slice(from.u64s_of("sized", 4)?);
         if self.sizes.iter().any(|&s| s < 0.0) {
@@ -328,8 +350,9 @@ impl Series {
 
 /// The sum of a window's values with `value` in place of the one at `at`, and the sum of their
 /// distances from `middle`, each no more than `most`, and nothing beyond twice that: such a value is
-/// strange by itself, and twenty of them must not make the twenty after them strange.
-fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64) -> (f64, f64) {
+/// strange by itself, and twenty of them must not make the twenty after them strange. Values whose bit
+/// in `without` is set do not count in the second sum.
+fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64, without: u32) -> (f64, f64) {
     let even_of = |x: f64| {
         let apart = x - middle;
         if apart.abs() > 2.0 * most {
@@ -343,7 +366,9 @@ fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64) -> (f64, 
     for (i, &x) in window.iter().enumerate() {
         if i != at {
             plain += x;
-            even += even_of(x);
+            if without >> i & 1 == 0 {
+                even += even_of(x);
+            }
         }
     }
     (plain, even)

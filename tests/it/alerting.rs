@@ -372,3 +372,19 @@ fn after_a_month_of_silence_an_outlier_is_alerted_and_little_else() {
         assert!(soon.count() <= 1, "{width}: {:?}", w.alerts);
     }
 }
+
+#[test]
+fn plain_noise_at_any_pace_is_no_change() {
+    for pace in [1, 10, 60, 300] {
+        let mut drifts = Vec::new();
+        for seed in 0..20 {
+            let mut r = Random::new(seed);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            for i in 0..6000 {
+                w.record(&[50.0 + 5.0 * r.normal()], pace * i * SECOND);
+            }
+            drifts.extend(w.drifts.iter().map(|n| (seed, *n)));
+        }
+        assert!(drifts.is_empty(), "one in {pace} s: {drifts:?}");
+    }
+}
