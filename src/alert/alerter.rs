@@ -91,10 +91,12 @@ impl Alerter {
                 alert: None,
             };
         }
-        // Part of what somebody was told already, unless it is over and this is far stranger.
-        let told = known
-            .as_ref()
-            .is_some_and(|i| i.alerted && !(i.over && rare));
+        // Part of what somebody was told already, unless this is far stranger, and what they were
+        // told of is over or was not.
+        let told = known.as_ref().is_some_and(|i| {
+            let news = rare && (i.over || !(i.rare || i.consecutive));
+            i.alerted && !news
+        });
         let alert = if told {
             None
         } else {
@@ -103,12 +105,13 @@ impl Alerter {
             let allowed = self.budget.allows(now, rare);
             let (incident, records) = if let Some(held) = held_back {
                 held.alerted = allowed;
+                held.rare |= rare;
                 if allowed {
                     self.suppressed = self.suppressed.saturating_sub(1);
                 }
                 (held.id, held.flagged)
             } else {
-                self.incidents.open(now, key, event_id, allowed);
+                self.incidents.open(now, key, event_id, allowed, rare);
                 if !allowed {
                     self.suppressed += 1;
                     self.suppressed_total += 1;
@@ -233,6 +236,24 @@ mod tests {
         assert_eq!(alerts.len(), 1);
         assert_eq!((alerts[0].incident, alerts[0].state), (77, "open"));
         assert_eq!(a.alerts_last_day(), 1);
+    }
+
+    #[test]
+    fn something_rare_soon_after_something_mild_is_news() {
+        let mut a = daily(3.0);
+        calm(&mut a, 2000, 0);
+        let mild = a.level() * 0.9;
+        let mut at = |n: i64, p: f64| {
+            let v = a.observe(Micros((2000 + n) * SECOND), 0, p, true, n as u128);
+            v.alert.is_some()
+        };
+        assert!(at(0, mild));
+        assert!(!at(1, 0.5) && !at(2, mild));
+        // Consecutive ones are one thing.
+        assert!(!at(3, 1e-12));
+        assert!(!at(4, 0.5));
+        assert!(at(5, 1e-12));
+        assert!(!at(6, 0.5) && !at(7, 1e-12));
     }
 
     #[test]

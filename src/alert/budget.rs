@@ -29,6 +29,9 @@ pub(super) struct Rate {
     /// The number of the slice that `slices[number % SLICES]` is counting now.
     slice: i64,
     slices: [u64; SLICES],
+    /// What was to be expected before the last silence of a whole period: after it, a few records
+    /// say nothing yet.
+    before: f64,
 }
 
 impl Rate {
@@ -38,6 +41,7 @@ impl Rate {
             first: None,
             slice: 0,
             slices: [0; SLICES],
+            before: 0.0,
         }
     }
 
@@ -52,6 +56,11 @@ impl Rate {
             self.slice = slice;
         }
         let passed = slice.saturating_sub(self.slice);
+        if passed >= SLICES as i64 {
+            let then = (self.slice + 1).saturating_mul(self.slice_length());
+            self.before = self.expected(Micros(then));
+            self.first = Some(now.0);
+        }
         for i in 1..=passed.min(SLICES as i64) {
             let gone = (self.slice + i).rem_euclid(SLICES as i64);
             self.slices[gone as usize] = 0;
@@ -74,7 +83,12 @@ impl Rate {
         } else {
             EXTENDED
         };
-        seen as f64 * factor.max(1.0)
+        let expected = seen as f64 * factor.max(1.0);
+        if watched < self.period {
+            expected.max(self.before)
+        } else {
+            expected
+        }
     }
 }
 
@@ -206,6 +220,7 @@ impl Budget {
                 u64::from(self.rate.first.is_some()),
                 self.rate.first.unwrap_or(0) as u64,
                 self.rate.slice as u64,
+                self.rate.before.to_bits(),
             ],
         );
         out.u64s("slices", &self.rate.slices);
@@ -218,7 +233,7 @@ impl Budget {
     /// Reads it back into a budget of the same period; another period counts its records anew.
     pub fn load(&mut self, same_period: bool, from: &Reader<'_>) -> Result<(), StateError> {
         self.records = from.u64("records")?;
-        let rate = from.u64s_of("rate", 3)?;
+        let rate = from.u64s_of("rate", 4)?;
         let slices = from.u64s_of("slices", SLICES)?;
         let times = from.u64s("alert_times")?;
         let records = from.u64s_of("alert_records", times.len())?;
@@ -238,7 +253,12 @@ impl Budget {
         {
             return Err(from.invalid("slices", "beyond counting"));
         }
+        let before = f64::from_bits(rate[3]);
+        if !(before.is_finite() && before >= 0.0) {
+            return Err(from.invalid("rate", "out of range"));
+        }
         if same_period {
+            self.rate.before = before;
             self.rate.first = (rate[0] != 0).then_some(rate[1] as i64);
             self.rate.slice = rate[2] as i64;
             self.rate.slices.copy_from_slice(slices);
@@ -300,6 +320,21 @@ mod tests {
         }
         b.observe(Micros(100 * Micros::DAY.0));
         assert_eq!(b.rate.slices.iter().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn after_a_silence_the_level_is_no_looser_than_before() {
+        let mut b = daily(3.0);
+        let minute = HOUR / 60;
+        for i in 0..60 * 72 {
+            b.observe(Micros(i * minute));
+        }
+        let back = 30 * Micros::DAY.0;
+        for i in 0..60 * 72 {
+            b.observe(Micros(back + i * minute));
+            let level = b.level(Micros(back + i * minute));
+            assert!(level < 1.05 * 3.0 / 1440.0, "{i}: {level}");
+        }
     }
 
     #[test]

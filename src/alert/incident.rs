@@ -30,6 +30,11 @@ pub(super) struct Incident {
     pub flagged: u64,
     /// Over, and only kept so that what follows soon is not a new one.
     pub over: bool,
+    /// Whether what opened it was rare.
+    pub rare: bool,
+    /// The last record of the key was flagged, and the one before it as well.
+    last_flagged: bool,
+    pub consecutive: bool,
     /// Records of the key since it began.
     age: u32,
     /// Calm records in a row, and when they began.
@@ -60,6 +65,8 @@ impl Incidents {
         let incident = self.by_key.get_mut(&key)?;
         incident.last = now.0;
         incident.age = incident.age.saturating_add(1);
+        incident.consecutive = flagged && incident.last_flagged;
+        incident.last_flagged = flagged;
         if flagged {
             incident.calm = 0;
             incident.flagged += 1;
@@ -82,7 +89,7 @@ impl Incidents {
     }
 
     /// A new one, in place of what the key had.
-    pub fn open(&mut self, now: Micros, key: u64, id: u128, alerted: bool) {
+    pub fn open(&mut self, now: Micros, key: u64, id: u128, alerted: bool, rare: bool) {
         if self.by_key.len() >= MOST && !self.by_key.contains_key(&key) {
             let quietest = self.by_key.iter().min_by_key(|(_, i)| (!i.over, i.last));
             if let Some(quietest) = quietest.map(|(&key, _)| key) {
@@ -94,6 +101,9 @@ impl Incidents {
             alerted,
             flagged: 1,
             over: false,
+            rare,
+            last_flagged: true,
+            consecutive: false,
             age: 0,
             calm: 0,
             calm_since: now.0,
@@ -120,7 +130,10 @@ impl Incidents {
         out.u64s("flagged", &each(|i| i.flagged));
         out.u64s(
             "flags",
-            &each(|i| u64::from(i.alerted) | u64::from(i.over) << 1),
+            &each(|i| {
+                let bits = [i.alerted, i.over, i.rare, i.last_flagged, i.consecutive];
+                (0..5).map(|bit| u64::from(bits[bit]) << bit).sum()
+            }),
         );
         out.u64s("age", &each(|i| u64::from(i.age)));
         out.u64s("calm", &each(|i| u64::from(i.calm)));
@@ -140,7 +153,7 @@ impl Incidents {
         let (flagged, flags) = (column("flagged")?, column("flags")?);
         let (age, calm) = (column("age")?, column("calm")?);
         let (calm_since, last) = (column("calm_since")?, column("last")?);
-        if flags.iter().any(|&f| f > 3) {
+        if flags.iter().any(|&f| f > 31) {
             return Err(from.invalid("flags", "unknown"));
         }
         let small = |name: &str, n: u64| {
@@ -153,6 +166,9 @@ impl Incidents {
                 alerted: flags[i] & 1 != 0,
                 flagged: flagged[i],
                 over: flags[i] & 2 != 0,
+                rare: flags[i] & 4 != 0,
+                last_flagged: flags[i] & 8 != 0,
+                consecutive: flags[i] & 16 != 0,
                 age: small("age", age[i])?,
                 calm: small("calm", calm[i])?,
                 calm_since: calm_since[i] as i64,
@@ -176,7 +192,7 @@ mod tests {
     #[test]
     fn ten_calm_records_end_an_incident_and_120_records_forget_it() {
         let mut all = Incidents::default();
-        all.open(Micros(0), 7, 1, true);
+        all.open(Micros(0), 7, 1, true, false);
         for i in 1..=9 {
             assert!(!all.observe(Micros(i), 7, false, true).unwrap().over);
         }
@@ -194,7 +210,7 @@ mod tests {
     #[test]
     fn an_incident_lasts_as_long_as_it_is_not_calm() {
         let mut all = Incidents::default();
-        all.open(Micros(0), 7, 1, true);
+        all.open(Micros(0), 7, 1, true, false);
         for i in 1..1000 {
             let flagged = i % 8 == 0;
             let incident = all.observe(Micros(i), 7, flagged, !flagged).unwrap();
@@ -206,7 +222,7 @@ mod tests {
     fn a_storm_of_keys_is_bounded() {
         let mut all = Incidents::default();
         for key in 0..10_000 {
-            all.open(Micros(key as i64), key, u128::from(key), true);
+            all.open(Micros(key as i64), key, u128::from(key), true, false);
         }
         assert_eq!(all.len(), MOST);
         assert!(all.observe(Micros(10_000), 9_999, true, false).is_some());

@@ -1,50 +1,27 @@
-//! The detector of single values: a record-ratio [`Series`] for each column it watches.
+//! The detector of single values: a record-ratio [`Series`] for each column.
 //!
-//! Invariant: the score of a row is that of its most surprising watched column; missing values
+//! Invariant: the score of a row is that of its most surprising column; missing values
 //! neither score nor teach.
 
 use super::series::{Reading, Series};
 use super::{Detector, Rows, Score, Share, below_one};
 use crate::base::{Micros, Reader, Row, Scratch, StateError, Writer};
 
-/// Record-ratio over one column or all.
+/// Record-ratio over every column.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metric {
-    /// The one column watched; else all.
-    only: Option<usize>,
-    /// By column; with `only`, just that one.
+    /// By column.
     series: Vec<Series>,
 }
 
 impl Metric {
-    /// Over every dense column.
+    /// Knows nothing.
     pub fn new() -> Metric {
         Metric::default()
     }
 
-    /// Over one column.
-    pub fn of_column(column: usize) -> Metric {
-        Metric {
-            only: Some(column),
-            series: Vec::new(),
-        }
-    }
-
-    /// The column of the series with this index.
-    fn column(&self, index: usize) -> usize {
-        self.only.unwrap_or(index)
-    }
-
-    /// How many series a row of this width has.
-    fn wanted(&self, width: usize) -> usize {
-        match self.only {
-            Some(_) => 1,
-            None => width,
-        }
-    }
-
-    fn value(&self, dense: &[f64], index: usize) -> Option<f64> {
-        let value = dense.get(self.column(index)).copied()?;
+    fn value(dense: &[f64], index: usize) -> Option<f64> {
+        let value = dense.get(index).copied()?;
         (!value.is_nan()).then_some(value)
     }
 
@@ -54,8 +31,8 @@ impl Metric {
         time: Micros,
     ) -> impl Iterator<Item = (usize, f64, Reading)> + 'a {
         self.series.iter().enumerate().filter_map(move |(i, s)| {
-            let value = self.value(dense, i)?;
-            Some((self.column(i), value, s.read(value, time)))
+            let value = Self::value(dense, i)?;
+            Some((i, value, s.read(value, time)))
         })
     }
 
@@ -76,12 +53,11 @@ impl Detector for Metric {
     }
 
     fn learn_one(&mut self, x: Row<'_>, time: Micros, normal: bool, _: &mut Scratch) {
-        let wanted = self.wanted(x.dense.len());
-        if self.series.len() < wanted {
-            self.series.resize_with(wanted, Series::default);
+        if self.series.len() < x.dense.len() {
+            self.series.resize_with(x.dense.len(), Series::default);
         }
         for i in 0..self.series.len() {
-            if let Some(value) = self.value(x.dense, i) {
+            if let Some(value) = Self::value(x.dense, i) {
                 let reading = self.series[i].read(value, time);
                 self.series[i].learn(&reading, normal);
             }
@@ -89,8 +65,7 @@ impl Detector for Metric {
     }
 
     fn relearn(&mut self, rows: &Rows, _: &mut Scratch) {
-        for (i, series) in self.series.iter_mut().enumerate() {
-            let column = self.only.unwrap_or(i);
+        for (column, series) in self.series.iter_mut().enumerate() {
             let values: Vec<(f64, Micros)> = rows
                 .iter()
                 .filter_map(|(dense, time)| Some((*dense.get(column)?, time)))
@@ -130,21 +105,19 @@ impl Detector for Metric {
     }
 
     fn save(&self, out: &mut Writer) {
-        let only = self.only.map_or(u64::MAX, |column| column as u64);
-        out.u64s("shape", &[only, self.series.len() as u64]);
+        out.u64("columns", self.series.len() as u64);
         for (i, series) in self.series.iter().enumerate() {
             out.nested(&i.to_string(), |w| series.save(w));
         }
     }
 
     fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let shape = from.u64s_of("shape", 2)?;
-        self.only = (shape[0] != u64::MAX).then_some(shape[0] as usize);
-        if shape[1] > 1 << 20 || (self.only.is_some() && shape[1] > 1) {
-            return Err(from.invalid("shape", "more series than columns"));
+        let columns = from.u64("columns")?;
+        if columns > 1 << 20 {
+            return Err(from.invalid("columns", "more than there can be"));
         }
         self.series.clear();
-        for i in 0..shape[1] {
+        for i in 0..columns {
             let mut series = Series::default();
             from.nested(&i.to_string(), |r| series.load(r))?;
             self.series.push(series);

@@ -4,7 +4,7 @@
 //! what the judgement said.
 
 use super::gate::Gate;
-use super::{Calibration, Detector, DetectorConfig, Gauss, Metric, Rows, Score, Share, start};
+use super::{Calibration, Detector, DetectorConfig, Gauss, Metric, Rows, Score, Share};
 use crate::base::{Micros, Reader, Row, Scratch, StateError, Writer};
 
 /// Records after which the detector is decided and started from them.
@@ -99,8 +99,15 @@ impl Monitor {
         }
     }
 
-    /// Judges a record by what came before it. Changes nothing.
-    pub fn judge(&self, x: Row<'_>, time: Micros, s: &mut Scratch) -> Judgement {
+    /// Judges a record by what came before it. Changes nothing. `others` are the scores of other
+    /// young series, where there are any: see [`Calibration::p_value_among`].
+    pub fn judge(
+        &self,
+        x: Row<'_>,
+        time: Micros,
+        others: Option<&Calibration>,
+        s: &mut Scratch,
+    ) -> Judgement {
         let ready = self.ready();
         let (score, Score { raw, rank }) = match self.detector() {
             Some(detector) => {
@@ -110,7 +117,10 @@ impl Monitor {
             None => (0.0, Score::default()),
         };
         let p_value = if ready {
-            self.calibration.p_value(rank)
+            match others {
+                Some(others) => self.calibration.p_value_among(others, rank),
+                None => self.calibration.p_value(rank),
+            }
         } else {
             1.0
         };
@@ -123,13 +133,15 @@ impl Monitor {
         }
     }
 
-    /// Takes a record in, as it was just judged. `healthy`, where known, overrules the gate.
+    /// Takes a record in, as it was just judged. `healthy`, where known, overrules the gate. While
+    /// the series is young, `others` get its score as well.
     pub fn absorb(
         &mut self,
         x: Row<'_>,
         time: Micros,
         j: &Judgement,
         healthy: Option<bool>,
+        others: Option<&mut Calibration>,
         s: &mut Scratch,
     ) -> (Absorbed, Option<Shift>) {
         self.seen += 1;
@@ -150,6 +162,14 @@ impl Monitor {
         let normal = warming || healthy == Some(true) || admitted;
         if let Some(detector) = self.detector_mut() {
             detector.learn_one(x, time, normal, s);
+        }
+        let others = others.filter(|_| !warming && !self.calibration.is_fitted());
+        if let Some(others) = others {
+            if normal {
+                others.add(j.rank);
+            } else {
+                others.add_gated(j.rank);
+            }
         }
         if warming {
             self.warming -= 1;
@@ -173,7 +193,8 @@ impl Monitor {
         let metric = match self.config {
             DetectorConfig::Metric => Some(Metric::new()),
             DetectorConfig::Gauss => None,
-            DetectorConfig::Auto => start::only_varying(rows).map(Metric::of_column),
+            // Not by which columns vary: one that stands still for 64 records may count errors.
+            DetectorConfig::Auto => (rows.width() == 1).then(Metric::new),
         };
         let warm_up = if let Some(mut metric) = metric {
             for (dense, time) in rows.iter() {
@@ -341,8 +362,8 @@ mod tests {
     ) -> (Judgement, Absorbed) {
         let mut s = Scratch::default();
         let time = Micros(i * Micros::SECOND.0);
-        let j = m.judge(row(dense), time, &mut s);
-        let (what, _) = m.absorb(row(dense), time, &j, healthy, &mut s);
+        let j = m.judge(row(dense), time, None, &mut s);
+        let (what, _) = m.absorb(row(dense), time, &j, healthy, None, &mut s);
         (j, what)
     }
 
@@ -372,6 +393,48 @@ mod tests {
             }
             assert_eq!((m.chosen(), m.ready()), (Some(chosen), true));
             assert_eq!(m.seen(), 64);
+        }
+    }
+
+    #[test]
+    fn a_column_that_stands_still_at_the_start_is_watched_all_the_same() {
+        let mut r = Random::new(1);
+        let mut m = Monitor::new(DetectorConfig::Auto);
+        for i in 0..1000 {
+            step(&mut m, &[r.normal(), 0.0], i, None);
+        }
+        assert_eq!(m.chosen(), Some("gauss"));
+        assert!(step(&mut m, &[0.0, 15.0], 1000, None).0.p_value < 1e-4);
+    }
+
+    #[test]
+    fn a_young_series_is_judged_among_others_unless_it_knows_better() {
+        let mut r = Random::new(1);
+        let mut others = Calibration::new();
+        let mut s = Scratch::default();
+        let mut run = |i: i64, m: &mut Monitor, x: f64| {
+            let (dense, time) = ([x], Micros(i * Micros::SECOND.0));
+            let j = m.judge(row(&dense), time, Some(&others), &mut s);
+            m.absorb(row(&dense), time, &j, None, Some(&mut others), &mut s);
+            j.p_value
+        };
+        for _ in 0..40 {
+            let mut m = Monitor::new(DetectorConfig::Metric);
+            for i in 0..120 {
+                assert!(run(i, &mut m, r.normal()) > 1e-6);
+            }
+        }
+        // Alone it could say no less than 1/57.
+        let mut m = Monitor::new(DetectorConfig::Metric);
+        for i in 0..120 {
+            run(i, &mut m, r.normal());
+        }
+        assert!(run(120, &mut m, 40.0) < 1e-6);
+        // One that jumps every tenth time is used to it.
+        let mut m = Monitor::new(DetectorConfig::Metric);
+        for i in 0..120 {
+            let p = run(i, &mut m, if i % 10 == 9 { 40.0 } else { r.normal() });
+            assert!(i < 90 || p > 0.01, "{i}: {p}");
         }
     }
 
@@ -457,7 +520,7 @@ mod tests {
             let mut last = -1.0;
             for x in [4.0, 5.0, 10.0, 100.0, 1e4, 1e5] {
                 let dense = vec![x; width];
-                let j = m.judge(row(&dense), Micros(1000 * Micros::SECOND.0), &mut s);
+                let j = m.judge(row(&dense), Micros(1000 * Micros::SECOND.0), None, &mut s);
                 assert!(j.score > last && j.score < 1.0, "{x}: {j:?}");
                 last = j.score;
             }

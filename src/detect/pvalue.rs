@@ -177,6 +177,28 @@ impl Calibration {
         }
     }
 
+    /// Whether there are enough scores for p-values below 1/n.
+    pub fn is_fitted(&self) -> bool {
+        self.tails.is_some()
+    }
+
+    /// The p-value of a score of a series that may be too young to tell: then by the scores of
+    /// `others` like it, unless its own history already has scores as strange, which then say how
+    /// frequent they are. Of 100 records alone none could be rarer than one in 101, however strange.
+    pub fn p_value_among(&self, others: &Calibration, score: f64) -> f64 {
+        let own = self.p_value(score);
+        if self.is_fitted() || !others.is_fitted() {
+            return own;
+        }
+        // Half as strange is about as strange: a young series' measure still moves.
+        let x = ln(score.max(f64::MIN_POSITIVE)) - std::f64::consts::LN_2;
+        if self.at_or_above(bin(x)) > 0 || self.gated.iter().any(|&g| g >= x) {
+            own
+        } else {
+            others.p_value(score).min(own)
+        }
+    }
+
     /// How often gated records at least this strange come back; 0 before ten have.
     fn returning(&self, x: f64) -> f64 {
         let as_strange = self.gated.iter().filter(|&&g| g >= x).count() as u64;

@@ -13,8 +13,11 @@ use crate::base::{Micros, Reader, StateError, Writer};
 /// Half hours of the UTC day.
 const SEASONS: usize = 48;
 const HALF_HOUR: i64 = 1_800 * Micros::SECOND.0;
-/// The rate at which the baseline of a half hour follows, after its first ten values.
+/// The rate at which the baseline of a half hour follows, once it is settled.
 const SEASON_RATE: f64 = 0.1;
+/// Values of a half hour before ranks go by its baseline. The first one alone is the whole baseline:
+/// if it lies far out, all that follow lie far from it, are kept out, and so never put it right.
+const SETTLED: u8 = 10;
 /// Residuals in the smoothed residual, values in the short mean.
 const SMOOTH: usize = 20;
 const SHORT: usize = 5;
@@ -33,6 +36,7 @@ const STILL: f64 = 1e-3;
 /// such residuals|, and how far the mean of the last 5 values lies above the slow mean.
 const DEVIATION: usize = 0;
 const RESIDUAL: usize = 1;
+const DRIFT: usize = 2;
 const LIFT: usize = 3;
 
 /// What is known of a series.
@@ -44,12 +48,14 @@ pub(super) struct Series {
     /// Slow exponentially weighted mean, and the values it has taken in since it was last set.
     mean: f64,
     learned: u64,
-    /// Baseline of each half hour of the day, and its values (up to ten).
+    /// Baseline of each half hour of the day, and its values (up to `SETTLED`).
     season: [f64; SEASONS],
     season_count: [u8; SEASONS],
     /// The last residuals and values, at `count % SMOOTH` and `count % SHORT`.
     residuals: [f64; SMOOTH],
     recent: [f64; SHORT],
+    /// Bit i: the residual at i is of a baseline too young for ranks.
+    unsettled: u32,
     /// Records: the largest smoothed residual and short-mean lift so far.
     most_drift: f64,
     most_lift: f64,
@@ -65,6 +71,8 @@ pub(super) struct Reading {
     value: f64,
     season: usize,
     residual: f64,
+    /// Whether the baseline of this half hour stands on enough values for ranks to go by it.
+    settled: bool,
     components: [f64; 4],
     /// The last two components as records of them are kept.
     records: [f64; 2],
@@ -88,6 +96,7 @@ impl Default for Series {
             season_count: [0; SEASONS],
             residuals: [0.0; SMOOTH],
             recent: [0.0; SHORT],
+            unsettled: 0,
             most_drift: 0.0,
             most_lift: 0.0,
             sizes: [0.0; 4],
@@ -100,12 +109,13 @@ impl Series {
     /// Reads a value against what came before it.
     pub fn read(&self, value: f64, time: Micros) -> Reading {
         let value = tame(value);
-        let season = (time.of_day() / HALF_HOUR) as usize;
+        let season = season_of(time);
         if self.count == 0 {
             return Reading {
                 value,
                 season,
                 residual: 0.0,
+                settled: false,
                 components: [0.0; 4],
                 records: [0.0; 2],
                 raw: 0.0,
@@ -115,19 +125,22 @@ impl Series {
         }
         let i = self.count;
         let seasonal = self.season_count[season] > 0;
-        let residual = if seasonal {
-            value - self.season[season]
+        let settled = self.season_count[season] >= SETTLED;
+        let baseline = if seasonal {
+            self.season[season]
         } else {
-            0.0
+            self.mean
         };
+        let residual = if seasonal { value - baseline } else { 0.0 };
+        let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
         // For records, the plain means of the last values. For ranks, one value counts in them as
         // no more than a few typical ones: it is strange itself, the nineteen after it are not.
         let at = (i % SMOOTH as u64) as usize;
-        let most = self.most_of_one(RESIDUAL);
-        let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most);
+        let most = self.most_of_one(RESIDUAL, still);
+        let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most, self.unsettled);
         let at = (i % SHORT as u64) as usize;
-        let most = self.most_of_one(DEVIATION);
-        let (short, even_short) = sums(&self.recent, at, value, self.mean, most);
+        let most = self.most_of_one(DEVIATION, still);
+        let (short, even_short) = sums(&self.recent, at, value, self.mean, most, 0);
         let lift = short / (i + 1).min(SHORT as u64) as f64 - self.mean;
         let components = [
             (value - self.mean).abs(),
@@ -136,32 +149,34 @@ impl Series {
             (even_short / SHORT as f64).max(0.0),
         ];
         let records = [(drift / SMOOTH as f64).abs(), lift.max(0.0)];
-        let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
         let mut rank = 0.0f64;
-        for (component, &size) in components.iter().zip(&self.sizes) {
+        for (which, component) in components.iter().enumerate() {
+            let (size, count) = (self.sizes[which], self.sized[which]);
             // Below a billionth of the values themselves, movement is rounding.
             let size = if size > 1e-6 * still { size } else { still };
-            rank = rank.max(component / size);
+            let of_baseline = which == RESIDUAL || which == DRIFT;
+            if count >= RANGE_FROM && (settled || !of_baseline) {
+                rank = rank.max(component / size);
+            }
         }
         Reading {
             value,
             season,
             residual,
+            settled,
             components,
             records,
             raw: self.ratio(value, records, still),
             rank,
-            expected: if seasonal {
-                self.season[season]
-            } else {
-                self.mean
-            },
+            expected: baseline,
         }
     }
 
-    fn most_of_one(&self, component: usize) -> f64 {
-        if self.sized[component] >= RANGE_FROM && self.sizes[component] > 0.0 {
-            MOST_OF_ONE * self.sizes[component]
+    /// What one value counts in a smoothed component at most. In a series that never moved a
+    /// first change is as large as any; what follows it is not strange for that.
+    fn most_of_one(&self, component: usize, still: f64) -> f64 {
+        if self.sized[component] >= RANGE_FROM {
+            MOST_OF_ONE * self.sizes[component].max(1e-6 * still)
         } else {
             f64::INFINITY
         }
@@ -202,7 +217,9 @@ impl Series {
         self.high = self.high.max(r.value);
         self.most_drift = self.most_drift.max(r.records[0]);
         self.most_lift = self.most_lift.max(r.records[1]);
-        self.residuals[(i % SMOOTH as u64) as usize] = r.residual;
+        let at = (i % SMOOTH as u64) as usize;
+        self.residuals[at] = r.residual;
+        self.unsettled = self.unsettled & !(1 << at) | u32::from(!r.settled) << at;
         self.recent[(i % SHORT as u64) as usize] = r.value;
         self.count += 1;
         if !normal {
@@ -211,12 +228,13 @@ impl Series {
         self.learned += 1;
         self.mean += slow_rate(self.learned) * (r.value - self.mean);
         let count = &mut self.season_count[r.season];
-        *count = (*count + 1).min(10);
+        *count = (*count + 1).min(SETTLED);
         let rate = (1.0 / f64::from(*count)).max(SEASON_RATE);
         self.season[r.season] += rate * (r.value - self.season[r.season]);
         for (which, &component) in r.components.iter().enumerate() {
             // A lift is zero half of the time; its typical size is that of the other half.
-            if which != LIFT || component > 0.0 {
+            let of_baseline = which == RESIDUAL || which == DRIFT;
+            if (r.settled || !of_baseline) && (which != LIFT || component > 0.0) {
                 self.sized[which] += 1;
                 let rate = slow_rate(self.sized[which]);
                 self.sizes[which] += rate * (component - self.sizes[which]);
@@ -232,7 +250,21 @@ impl Series {
             return;
         }
         let mean = values.iter().map(|&(v, _)| tame(v)).sum::<f64>() / n;
-        let moved = mean - self.mean;
+        // Baselines are as old as their half hour's last visit, the mean is not: they move by how
+        // far these values lie from them, or a trend would be a change anew each half hour.
+        let (mut moved, mut of) = (0.0, 0.0);
+        for &(value, time) in values {
+            let season = season_of(time);
+            if self.season_count[season] > 0 {
+                moved += tame(value) - self.season[season];
+                of += 1.0;
+            }
+        }
+        let moved = if of > 0.0 {
+            moved / of
+        } else {
+            mean - self.mean
+        };
         self.mean = mean;
         for (baseline, &count) in self.season.iter_mut().zip(&self.season_count) {
             if count > 0 {
@@ -240,6 +272,7 @@ impl Series {
             }
         }
         self.residuals = [0.0; SMOOTH];
+        self.unsettled = 0;
         self.recent = [mean; SHORT];
         let size = values
             .iter()
@@ -276,6 +309,7 @@ impl Series {
         out.f64s("season", &self.season);
         out.bytes("season_count", &self.season_count);
         out.f64s("residuals", &self.residuals);
+        out.u64("unsettled", u64::from(self.unsettled));
         out.f64s("recent", &self.recent);
         out.f64s("sizes", &self.sizes);
         out.u64s("sized", &self.sized);
@@ -286,7 +320,7 @@ impl Series {
         let counts = from.u64s_of("counts", 2)?;
         let level = finite(from, "level", 5)?;
         let season_count = from.bytes_of("season_count", SEASONS)?;
-        if season_count.iter().any(|&c| c > 10) {
+        if season_count.iter().any(|&c| c > SETTLED) {
             return Err(from.invalid("season_count", "more than is counted"));
         }
         if level[0] > level[1] || level[3] < 0.0 || level[4] < 0.0 {
@@ -301,6 +335,10 @@ impl Series {
         self.residuals
             .copy_from_slice(finite(from, "residuals", SMOOTH)?);
         self.recent.copy_from_slice(finite(from, "recent", SHORT)?);
+        self.unsettled = u32::try_from(from.u64("unsettled")?)
+            .ok()
+            .filter(|&bits| bits < 1 << SMOOTH)
+            .ok_or_else(|| from.invalid("unsettled", "more bits than residuals"))?;
         self.sizes.copy_from_slice(finite(from, "sizes", 4)?);
         self.sized.copy_from_slice(from.u64s_of("sized", 4)?);
         if self.sizes.iter().any(|&s| s < 0.0) {
@@ -311,17 +349,33 @@ impl Series {
 }
 
 /// The sum of a window's values with `value` in place of the one at `at`, and the sum of their
-/// distances from `middle`, each no more than `most`.
-fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64) -> (f64, f64) {
+/// distances from `middle`, each no more than `most`, and nothing beyond twice that: such a value is
+/// strange by itself, and twenty of them must not make the twenty after them strange. Values whose bit
+/// in `without` is set do not count in the second sum.
+fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64, without: u32) -> (f64, f64) {
+    let even_of = |x: f64| {
+        let apart = x - middle;
+        if apart.abs() > 2.0 * most {
+            0.0
+        } else {
+            apart.clamp(-most, most)
+        }
+    };
     let mut plain = value;
-    let mut even = (value - middle).clamp(-most, most);
+    let mut even = even_of(value);
     for (i, &x) in window.iter().enumerate() {
         if i != at {
             plain += x;
-            even += (x - middle).clamp(-most, most);
+            if without >> i & 1 == 0 {
+                even += even_of(x);
+            }
         }
     }
     (plain, even)
+}
+
+fn season_of(time: Micros) -> usize {
+    (time.of_day() / HALF_HOUR) as usize
 }
 
 fn slow_rate(n: u64) -> f64 {
@@ -340,6 +394,25 @@ fn finite<'a>(from: &Reader<'a>, name: &str, length: usize) -> Result<&'a [f64],
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_the_one_change_of_a_still_series_is_not_strange() {
+        for level in [0.0, 5.0] {
+            let mut s = Series::default();
+            let mut step = |value: f64, normal: bool| {
+                let reading = s.read(value, Micros(0));
+                s.learn(&reading, normal);
+                reading.rank
+            };
+            for _ in 0..1000 {
+                step(level, true);
+            }
+            assert!(step(level + 1.0, false) > 100.0);
+            for _ in 0..30 {
+                assert!(step(level, true) < 3.0);
+            }
+        }
+    }
 
     fn fed(values: impl IntoIterator<Item = f64>) -> Series {
         let mut s = Series::default();
@@ -390,9 +463,8 @@ mod tests {
         let day = Micros::DAY.0;
         let night = s.read(0.0, Micros(day)).expected;
         let ring: Vec<(f64, Micros)> = (0..40).map(|i| (10.0, Micros(i))).collect();
-        let mean = s.mean;
         s.relearn(&ring);
         let moved = s.read(0.0, Micros(day)).expected - night;
-        assert!((moved - (10.0 - mean)).abs() < 1e-9);
+        assert!((moved - (10.0 - night)).abs() < 1e-9);
     }
 }

@@ -1,5 +1,5 @@
-//! What to make of a handful of rows when nothing else is known: how many columns vary, and how
-//! far a value may lie out before it is more likely an accident than part of the start.
+//! What to make of a handful of rows when nothing else is known: how far a value may lie out before
+//! it is more likely an accident than part of the start.
 //!
 //! Invariant: medians, so that no single value moves the answer.
 
@@ -35,20 +35,6 @@ pub(super) fn bounds(rows: &Rows, column: usize) -> (f64, f64) {
     }
 }
 
-/// The only column that takes more than one value, if there is just one.
-pub(super) fn only_varying(rows: &Rows) -> Option<usize> {
-    let mut found = None;
-    for column in 0..rows.width() {
-        let mut values = rows.column(column).filter(|v| !v.is_nan());
-        let first = values.next();
-        let varies = first.is_some_and(|first| values.any(|v| v != first));
-        if varies && found.replace(column).is_some() {
-            return None;
-        }
-    }
-    found.or((rows.width() == 1).then_some(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,16 +56,5 @@ mod tests {
         assert!(low < 0.0 && high > 8.0 && high < 100.0);
         let mostly_zero = rows((0..64).map(|i| vec![f64::from(u8::from(i % 8 == 0))]));
         assert!(bounds(&mostly_zero, 0).1 >= 1.0);
-    }
-
-    #[test]
-    fn the_only_varying_column_is_found() {
-        let two = rows((0..9).map(|i| vec![7.0, f64::from(i), f64::NAN]));
-        assert_eq!(only_varying(&two), Some(1));
-        let many = rows((0..9).map(|i| vec![f64::from(i), f64::from(i)]));
-        assert_eq!(only_varying(&many), None);
-        let still = rows((0..9).map(|_| vec![7.0]));
-        assert_eq!(only_varying(&still), Some(0));
-        assert_eq!(only_varying(&rows((0..9).map(|_| vec![]))), None);
     }
 }

@@ -1,7 +1,7 @@
 //! How well an anomaly detector's scores and flags agree with labels, where there are any.
 //!
-//! Scores are sorted into bins that are equally wide in −ln(1 − score), so the finest distinctions
-//! are made among the strangest records.
+//! Scores are sorted into bins by s / (s + 2) with s = −ln(1 − score), so that fine distinctions are
+//! made where scores usually lie, and some up to the largest score below 1.
 //!
 //! Invariant: observing changes no detector.
 
@@ -11,8 +11,8 @@ use crate::math;
 use super::auc::Histogram;
 
 const BINS: usize = 4096;
-/// −ln(1 − score) of the largest score below 1.
-const LARGEST: f64 = 36.8;
+/// The strangeness −ln(1 − score) that lies in the middle of the bins.
+const MIDDLE: f64 = 2.0;
 
 /// Scores, flags and labels so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,9 +58,9 @@ impl Ranking {
     /// Takes in the score (0..1) of a labelled record, whether it is an anomaly, and whether it was
     /// flagged. A score that is not a number counts as 0.
     pub fn observe(&mut self, score: f64, positive: bool, flagged: bool) {
-        let strangeness = -math::ln_1p(-score.clamp(0.0, 1.0));
-        let place = strangeness * (BINS as f64 / LARGEST);
-        // A score of NaN or 1 saturates the conversion to 0 or the last bin.
+        let strangeness = -math::ln_1p(-score.clamp(0.0, 1.0 - f64::EPSILON / 2.0));
+        let place = strangeness / (strangeness + MIDDLE) * BINS as f64;
+        // A score of NaN saturates the conversion to 0.
         let bin = (place as usize).min(BINS - 1);
         self.scores.add(bin, positive, 1.0);
         self.count += 1;

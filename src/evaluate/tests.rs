@@ -194,3 +194,22 @@ fn state_comes_back_whole_and_damage_is_an_error() {
     back.load(&Reader::new(&state)).expect("good state");
     assert_eq!(back, ranking);
 }
+
+#[test]
+fn average_precision_tells_scores_apart_that_lie_close_together() {
+    let mut ranking = Ranking::new();
+    // Scores 0.50, 0.502, ...: every fifth of the upper half is an anomaly.
+    let (mut exact, mut hits) = (0.0, 0.0);
+    for i in (0..100).rev() {
+        let positive = i >= 50 && i % 5 == 0;
+        ranking.observe(0.5 + 0.002 * f64::from(i), positive, false);
+        if positive {
+            hits += 1.0;
+            exact += hits / f64::from(100 - i);
+        }
+    }
+    let found = ranking.summary().average_precision.unwrap();
+    assert!((found - exact / hits).abs() < 1e-9, "{found}");
+    ranking.observe(1.0, true, true);
+    assert!(ranking.summary().average_precision.unwrap() > found);
+}

@@ -7,7 +7,7 @@ use crate::alert::Alerter;
 use crate::base::{
     Event, EventKind, EventSink, Label, Micros, Reader, Reason, SkipReason, StateError, Writer,
 };
-use crate::detect::{Absorbed, Judgement, Monitor, Share, Shift};
+use crate::detect::{Absorbed, Calibration, Judgement, Monitor, Share, Shift};
 use crate::evaluate::Ranking;
 use crate::feature::{Plan, RowBuffer};
 
@@ -30,6 +30,8 @@ impl Instance for Monitor {
 /// Monitors by key, and the alerts of all of them.
 pub(crate) struct Anomaly {
     pub(crate) monitors: Pool<Monitor>,
+    /// Scores of young keys, by which young keys are judged; of models with keys alone.
+    young: Option<Calibration>,
     pub(crate) alerter: Alerter,
     /// How well scores and flags tell what a label says, where the model names one.
     pub(crate) ranking: Ranking,
@@ -74,6 +76,7 @@ impl Anomaly {
     pub(crate) fn new(config: &ModelConfig) -> Anomaly {
         Anomaly {
             monitors: Pool::new(config.max_keys, config.evict),
+            young: (!config.plan.key.is_empty()).then(Calibration::new),
             alerter: Alerter::new(config.alerts),
             ranking: Ranking::new(),
             pass: Scored::default(),
@@ -116,7 +119,7 @@ impl Anomaly {
             Micros(0)
         };
         let shown = if has_time { time } else { input.received };
-        let judged = monitor.judge(x, time, scratch);
+        let judged = monitor.judge(x, time, self.young.as_ref(), scratch);
         let Judgement {
             score,
             p_value,
@@ -191,7 +194,8 @@ impl Anomaly {
         self.flagged += u64::from(flagged);
         tally.flagged += u64::from(flagged);
         tally.scores.push(score);
-        let (absorbed, shift) = monitor.absorb(x, time, &judged, row.healthy, scratch);
+        let young = self.young.as_mut();
+        let (absorbed, shift) = monitor.absorb(x, time, &judged, row.healthy, young, scratch);
         if let Some(Shift { before, after }) = shift {
             self.drifts += 1;
             tally.drifts += 1;
@@ -218,6 +222,9 @@ impl Anomaly {
 
     pub(crate) fn save(&self, out: &mut Writer) {
         out.nested("monitors", |w| self.monitors.save(w));
+        if let Some(young) = &self.young {
+            out.nested("young", |w| young.save(w));
+        }
         out.u64("drifts", self.drifts);
         // What was flagged depends on the budget, so it is no part of what was learned.
         out.operations(|w| {
@@ -236,6 +243,9 @@ impl Anomaly {
             self.monitors
                 .load(r, config.plan.key.len(), || Monitor::new(config.detector))
         })?;
+        if let Some(young) = &mut self.young {
+            from.nested("young", |r| young.load(r))?;
+        }
         from.nested("ranking", |r| self.ranking.load(r))?;
         self.drifts = from.u64("drifts")?;
         from.nested("alerter", |r| self.alerter.load(r))?;

@@ -49,7 +49,9 @@ impl Watch {
             index: &[],
             value: &[],
         };
-        let j = self.monitor.judge(row, Micros(time), &mut self.scratch);
+        let j = self
+            .monitor
+            .judge(row, Micros(time), None, &mut self.scratch);
         assert!(
             (0.0..1.0).contains(&j.score) && j.p_value > 0.0 && j.p_value <= 1.0,
             "{j:?}"
@@ -66,9 +68,9 @@ impl Watch {
         if v.alert.is_some() {
             self.alerts.push((n, time));
         }
-        let (what, shift) = self
-            .monitor
-            .absorb(row, Micros(time), &j, None, &mut self.scratch);
+        let (what, shift) =
+            self.monitor
+                .absorb(row, Micros(time), &j, None, None, &mut self.scratch);
         self.gated += u64::from(what == Absorbed::Gated);
         if shift.is_some() {
             self.drifts.push(n);
@@ -308,5 +310,81 @@ fn rates_are_as_promised_whatever_the_detector() {
             );
             assert!(w.drifts.is_empty());
         }
+    }
+}
+
+#[test]
+fn a_trend_is_absorbed_and_a_steep_one_is_a_change_a_day_at_most() {
+    for (width, seed) in [(1, 0), (1, 1), (1, 2), (3, 3)] {
+        let mut r = Random::new(seed);
+        let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+        for i in 0..26_000 {
+            let row: Vec<f64> = (0..width)
+                .map(|_| 50.0 + 0.01 * i as f64 + 5.0 * r.normal())
+                .collect();
+            w.record(&row, 10 * i * SECOND);
+        }
+        println!("{width}: {} alerts, drifts {:?}", w.alerts.len(), w.drifts);
+        // Seventeen deviations from one day to the next, in a detector that knows the day.
+        assert!(w.drifts.len() <= 3, "{width}: {:?}", w.drifts);
+        assert!(w.most_in_a_day() <= 3);
+    }
+}
+
+#[test]
+fn a_burst_of_twenty_is_one_alert_and_no_change() {
+    for width in [1, 3] {
+        let mut changed = 0;
+        for seed in 0..10 {
+            let mut r = Random::new(seed);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            for i in 0..6000 {
+                let mut row: Vec<f64> = (0..width).map(|_| 50.0 + 5.0 * r.normal()).collect();
+                if (4000..4020).contains(&i) {
+                    row[0] = 130.0;
+                }
+                w.record(&row, 10 * i * SECOND);
+            }
+            let of_burst = w.alerts.iter().filter(|&&(n, _)| (4000..4040).contains(&n));
+            assert_eq!(of_burst.count(), 1, "{width}: {:?}", w.alerts);
+            changed += w.drifts.len();
+        }
+        // Where chance moved the mean of twenty records just before, it may look like one.
+        assert!(changed <= 1, "{width}: {changed}");
+    }
+}
+
+#[test]
+fn after_a_month_of_silence_an_outlier_is_alerted_and_little_else() {
+    for (width, seed) in [(1, 0), (1, 1), (1, 2), (3, 3), (3, 4)] {
+        let mut r = Random::new(seed);
+        let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+        for i in 0..8000 {
+            let mut row: Vec<f64> = (0..width).map(|_| 50.0 + 5.0 * r.normal()).collect();
+            if i == 6000 {
+                row[0] = 140.0;
+            }
+            let silence = if i < 4000 { 0 } else { 30 * DAY };
+            w.record(&row, 10 * i * SECOND + silence);
+        }
+        assert!(w.alerts.iter().any(|&(n, _)| n == 6000), "{width}");
+        let soon = w.alerts.iter().filter(|&&(n, _)| (4000..4300).contains(&n));
+        assert!(soon.count() <= 1, "{width}: {:?}", w.alerts);
+    }
+}
+
+#[test]
+fn plain_noise_at_any_pace_is_no_change() {
+    for pace in [1, 10, 60, 300] {
+        let mut drifts = Vec::new();
+        for seed in 0..20 {
+            let mut r = Random::new(seed);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            for i in 0..6000 {
+                w.record(&[50.0 + 5.0 * r.normal()], pace * i * SECOND);
+            }
+            drifts.extend(w.drifts.iter().map(|n| (seed, *n)));
+        }
+        assert!(drifts.is_empty(), "one in {pace} s: {drifts:?}");
     }
 }

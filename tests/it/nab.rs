@@ -110,9 +110,9 @@ fn scores(rows: &[(Micros, f64)]) -> Vec<f64> {
             index: &[],
             value: &[],
         };
-        let judgement = monitor.judge(row, time, &mut s);
+        let judgement = monitor.judge(row, time, None, &mut s);
         out.push(judgement.score);
-        monitor.absorb(row, time, &judgement, None, &mut s);
+        monitor.absorb(row, time, &judgement, None, None, &mut s);
     }
     assert_eq!(monitor.chosen(), Some("metric"));
     out
