@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use learnd::engine::Pipeline;
-use learnd::feature::{FieldLimits, Record};
+use learnd::feature::{FieldLimits, FieldReader, Record};
 use learnd::model::Mode;
 
 use super::support::{Nobody, config, cut};
@@ -28,10 +28,11 @@ pub fn run(format: &str, file: &str, model: &str) -> anyhow::Result<String> {
     let (first, rest) = text.split_at(text.find('\n').map_or(0, |end| end + 1));
     let (head, chunk) = (cut(&config, first), cut(&config, rest));
     let source = &config.sources[0];
-    let mut record = Record::new(0, &FieldLimits::default());
+    let mut reader = FieldReader::new(&FieldLimits::default());
+    let mut record = Record::new();
     let mut decoder = source.format.decoder(&source.limits);
     decoder.start(None);
-    let decoded = decoder.decode(first.trim_end().as_bytes(), &mut record);
+    let decoded = decoder.decode(first.trim_end().as_bytes(), &mut reader.sink(&mut record));
     anyhow::ensure!(decoded.is_ok(), "the first line was refused: {decoded:?}");
     let mut pipeline = Pipeline::new(&config);
     pipeline.chunk(&head, Mode::Learn, &mut Nobody);
@@ -39,8 +40,7 @@ pub fn run(format: &str, file: &str, model: &str) -> anyhow::Result<String> {
     for _ in 0..ROUNDS {
         let began = Instant::now();
         for span in &chunk.lines {
-            record.begin();
-            let decoded = decoder.decode(chunk.line(*span), &mut record);
+            let decoded = decoder.decode(chunk.line(*span), &mut reader.sink(&mut record));
             anyhow::ensure!(decoded.is_ok(), "a line was refused: {decoded:?}");
         }
         let decoded = Instant::now();
