@@ -121,6 +121,8 @@ pub(crate) fn save(pipeline: &Pipeline, aside: &KeptAside, taken: crate::base::M
         version: env!("CARGO_PKG_VERSION").to_owned(),
         taken,
         order: pipeline.order(),
+        ledger_seq: 0,
+        requests: Vec::new(),
         sources,
         streams,
         models,

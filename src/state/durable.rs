@@ -2,92 +2,100 @@
 //!
 //! Invariant: a name never points to bytes that were not on disk before the name was.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
+use super::disk::{Disk, DiskReader, read_full};
 use super::{SnapshotError, StoreError, format};
 
 /// Ending of files that were never finished.
 pub(super) const UNFINISHED: &str = ".tmp";
 
-/// Writes `name` in `dir`: a temporary file (mode 0600) in the same directory, written, synced,
-/// read back and compared, renamed, the directory synced.
+/// Writes `name` in `dir` (empty for the disk's own directory): a temporary file (mode 0600) in the
+/// same directory, written, synced, read back and compared, renamed, the directory synced.
 ///
 /// # Errors
 /// The first operation that failed; the temporary file is gone then, as far as the system lets it
 /// go, and whatever had the name before still has it.
-pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
-    let path = dir.join(name);
-    let unfinished = dir.join(format!("{name}{UNFINISHED}"));
-    let written = write_unfinished(&unfinished, bytes).and_then(|()| {
-        std::fs::rename(&unfinished, &path)
-            .map_err(|source| StoreError::io("rename", &unfinished, source))
+pub(super) fn write(
+    disk: &dyn Disk,
+    dir: &str,
+    name: &str,
+    bytes: &[u8],
+) -> Result<PathBuf, StoreError> {
+    let name = if dir.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{dir}/{name}")
+    };
+    let unfinished = format!("{name}{UNFINISHED}");
+    let written = write_unfinished(disk, &unfinished, bytes).and_then(|()| {
+        disk.rename(&unfinished, &name)
+            .map_err(|source| StoreError::io("rename", &disk.path(&unfinished), source))
     });
     if let Err(error) = written {
         // The error that counts is the first; a left-over is removed at the next start.
-        let _ = std::fs::remove_file(&unfinished);
+        let _ = disk.remove(&unfinished);
         return Err(error);
     }
-    sync_dir(dir)?;
-    Ok(path)
+    sync_dir(disk, dir)?;
+    Ok(disk.path(&name))
 }
 
-fn write_unfinished(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(StoreError::io("remove", path, source));
-        }
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| StoreError::io("create", path, source))?;
-    file.write_all(bytes)
-        .map_err(|source| StoreError::io("write", path, source))?;
+fn write_unfinished(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    remove_if_there(disk, name)?;
+    let failed = |action| move |source| StoreError::io(action, &disk.path(name), source);
+    let mut file = disk.create_new(name).map_err(failed("create"))?;
+    file.append(bytes).map_err(failed("write"))?;
     // A failed sync is never repeated: the system may have dropped the pages, and a second call
     // would succeed over lost bytes. The next snapshot is a new file.
-    file.sync_all()
-        .map_err(|source| StoreError::io("sync", path, source))?;
+    file.sync_all().map_err(failed("sync"))?;
     drop(file);
-    let same = File::open(path)
-        .and_then(|file| holds(file, bytes))
-        .map_err(|source| StoreError::io("read back", path, source))?;
+    let same = match disk.open(name).map_err(failed("read back"))? {
+        Some(file) => holds(&*file, bytes).map_err(failed("read back"))?,
+        None => false,
+    };
     if same {
         Ok(())
     } else {
         Err(StoreError::Unverified {
-            path: path.to_owned(),
+            path: disk.path(name),
             reason: SnapshotError::Checksum,
         })
     }
 }
 
-/// Whether a file holds exactly these bytes.
-fn holds(mut file: File, mut bytes: &[u8]) -> io::Result<bool> {
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(bytes.is_empty()),
-            Ok(n) => match bytes.split_at_checked(n) {
-                Some((head, tail)) if head == &buffer[..n] => bytes = tail,
-                _ => return Ok(false),
-            },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Removes a file; one that is not there is none to remove.
+pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> Result<(), StoreError> {
+    match disk.remove(name) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", &disk.path(name), source))
         }
+        _ => Ok(()),
     }
 }
 
-/// Makes the directory's entries durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|source| StoreError::io("sync", dir, source))
+/// Whether a file holds exactly these bytes.
+fn holds(file: &dyn DiskReader, bytes: &[u8]) -> io::Result<bool> {
+    if file.length() != bytes.len() as u64 {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; 256 * 1024];
+    let mut at = 0;
+    for want in bytes.chunks(buffer.len()) {
+        let found = &mut buffer[..want.len()];
+        if read_full(file, at, found)? != want.len() || found != want {
+            return Ok(false);
+        }
+        at += want.len() as u64;
+    }
+    Ok(true)
+}
+
+/// Makes a directory's entries durable.
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &str) -> Result<(), StoreError> {
+    disk.sync_dir(dir)
+        .map_err(|source| StoreError::io("sync", &disk.path(dir), source))
 }
 
 /// Why a file could not be read: the system failed, or the file is none that can be used.
@@ -100,48 +108,25 @@ pub(super) enum ReadError {
 }
 
 /// The bytes of a snapshot file, its length checked against what its head says before any memory
-/// is taken. `follow` says whether a symbolic link is followed.
-pub(super) fn read(path: &Path, follow: bool) -> Result<Vec<u8>, ReadError> {
-    use rustix::fs::OFlags;
-
-    // Non-blocking: opening a named pipe must not hang.
-    let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if !follow {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let mut file = match OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
-    {
-        Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Err(ReadError::Bad(SnapshotError::NotAFile));
-        }
-        Err(error) => return Err(ReadError::Io(error)),
-    };
-    let about = file.metadata().map_err(ReadError::Io)?;
-    if !about.is_file() {
+/// is taken. `None` is what is no regular file.
+pub(super) fn read(file: Option<Box<dyn DiskReader>>) -> Result<Vec<u8>, ReadError> {
+    let Some(file) = file else {
         return Err(ReadError::Bad(SnapshotError::NotAFile));
-    }
-    let length = about.len();
-    let mut bytes = Vec::new();
-    take(&mut file, format::HEAD as u64, &mut bytes)?;
-    format::check_head(&bytes, length).map_err(ReadError::Bad)?;
+    };
+    let length = file.length();
+    let mut head = [0; format::HEAD];
+    let there = read_full(&*file, 0, &mut head).map_err(ReadError::Io)?;
+    format::check_head(&head[..there], length).map_err(ReadError::Bad)?;
     let no_memory = ReadError::Bad(SnapshotError::Memory(length));
-    let Ok(rest) = usize::try_from(length).map(|length| length - bytes.len()) else {
+    let Ok(size) = usize::try_from(length) else {
         return Err(no_memory);
     };
-    if bytes.try_reserve_exact(rest).is_err() {
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(size).is_err() {
         return Err(no_memory);
     }
-    take(&mut file, rest as u64, &mut bytes)?;
+    bytes.resize(size, 0);
+    let there = read_full(&*file, 0, &mut bytes).map_err(ReadError::Io)?;
+    bytes.truncate(there);
     Ok(bytes)
-}
-
-fn take(file: &mut File, limit: u64, into: &mut Vec<u8>) -> Result<(), ReadError> {
-    file.take(limit)
-        .read_to_end(into)
-        .map(|_| ())
-        .map_err(ReadError::Io)
 }

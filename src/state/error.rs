@@ -131,6 +131,59 @@ pub enum StoreError {
         /// What is wrong.
         reason: SnapshotError,
     },
+    /// Something of the ledger that was durable is not there any more, or not as it was written.
+    #[error(
+        "{}: the ledger is damaged at byte {offset}, where frame {seq} should be: {reason}\n\
+         restore the file from a backup; or, to give up what no snapshot has from there on, move it \
+         and the ledger files after it away (where they hold frames that the snapshot has, start \
+         once with --from as well)", path.display()
+    )]
+    LedgerDamaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// The number of the frame that should be there.
+        seq: u64,
+        /// What is there.
+        reason: String,
+    },
+    /// The ledger does not reach back to the snapshot.
+    #[error(
+        "{}: the ledger begins with frame {first}, but the snapshot has only those up to {snapshot}: \
+         restore the ledger files before this one, or a later snapshot, from a backup", path.display()
+    )]
+    LedgerGap {
+        /// The oldest segment.
+        path: PathBuf,
+        /// Its first frame.
+        first: u64,
+        /// The last frame that the snapshot has.
+        snapshot: u64,
+    },
+    /// The ledger does not reach up to the snapshot: someone has taken it, or its end, away.
+    #[error("{}", behind(dir, *end, *snapshot))]
+    LedgerBehind {
+        /// The state directory.
+        dir: PathBuf,
+        /// The last frame there; `None` where there is no ledger at all.
+        end: Option<u64>,
+        /// The last frame that the snapshot has.
+        snapshot: u64,
+    },
+    /// The ledger holds frames that another engine took.
+    #[error(
+        "{}: written by engine version {found}, this program has {ours}: run the version that wrote \
+         it and stop it cleanly, so that a snapshot has everything", path.display()
+    )]
+    LedgerVersion {
+        /// The segment.
+        path: PathBuf,
+        /// Its engine version.
+        found: u32,
+        /// This program's.
+        ours: u32,
+    },
     /// The system refused an operation.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -160,7 +213,11 @@ impl StoreError {
             | StoreError::NotADirectory(_)
             | StoreError::NotWritable { .. }
             | StoreError::WritableByOthers { .. } => 2,
-            StoreError::Unreadable { .. } => 3,
+            StoreError::Unreadable { .. }
+            | StoreError::LedgerDamaged { .. }
+            | StoreError::LedgerGap { .. }
+            | StoreError::LedgerBehind { .. }
+            | StoreError::LedgerVersion { .. } => 3,
             StoreError::Unverified { .. } | StoreError::Io { .. } => 4,
             StoreError::Locked { .. } => 5,
         }
@@ -173,6 +230,18 @@ impl StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         ))
     }
+}
+
+fn behind(dir: &Path, end: Option<u64>, snapshot: u64) -> String {
+    let there = end.map_or("is not there".to_owned(), |end| {
+        format!("ends with frame {end}")
+    });
+    format!(
+        "{}: the snapshot has the ledger's frames up to {snapshot}, but the ledger {there}: what was \
+         taken after the snapshot may be lost\nput the ledger files back; or, to go on without them, \
+         start once with --from",
+        dir.display()
+    )
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -15,10 +15,12 @@ use safetensors::tensor::Metadata;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ENGINE, OLDEST_ENGINE, Snapshot, SnapshotError};
+use super::{ENGINE, MAX_REQUESTS, OLDEST_ENGINE, Snapshot, SnapshotError};
 use crate::base::{Micros, Part, Section, SectionData};
 
 const FORMAT: &str = "learnd.snapshot/1";
+const LEDGER_SEQ: &str = "ledger_seq";
+const REQUESTS: &str = "requests";
 const LENGTH_FIELD: usize = 8;
 const BEFORE_HASH: &[u8] = br#"{"__metadata__":{"blake3":""#;
 const HASH_AT: usize = LENGTH_FIELD + BEFORE_HASH.len();
@@ -95,6 +97,15 @@ pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
         ("operations", json(&operations)),
     ] {
         write!(header, ",\"{key}\":{}", json(&text)).expect("writing to memory cannot fail");
+    }
+    // Without a ledger the file is as it was before there was one.
+    if snapshot.ledger_seq > 0 || !snapshot.requests.is_empty() {
+        for (key, text) in [
+            (LEDGER_SEQ, snapshot.ledger_seq.to_string()),
+            (REQUESTS, json(&snapshot.requests)),
+        ] {
+            write!(header, ",\"{key}\":{}", json(&text)).expect("writing to memory cannot fail");
+        }
     }
     header.push('}');
     let mut offset = 0;
@@ -240,11 +251,21 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
         });
     }
     sections.sort_by(|a, b| a.name.cmp(&b.name));
+    let (ledger_seq, requests) = if about.contains_key(LEDGER_SEQ) {
+        (number(about, LEDGER_SEQ)?, structure(about, REQUESTS)?)
+    } else {
+        (0, Vec::new())
+    };
+    if requests.len() > MAX_REQUESTS {
+        return Err(malformed("too many requests"));
+    }
     Ok(Snapshot {
         engine,
         version: text(about, "version")?.to_owned(),
         taken: Micros(number(about, "taken")?),
         order: number(about, "order")?,
+        ledger_seq,
+        requests,
         sources: structure(about, "sources")?,
         streams: structure(about, "streams")?,
         models: structure(about, "models")?,
@@ -294,6 +315,7 @@ fn structure<T: DeserializeOwned>(
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::RequestState;
     use super::super::snapshot::tests::sample;
     use super::*;
 
@@ -322,6 +344,21 @@ mod tests {
         assert_eq!(back.digest(), snapshot.digest());
         assert_eq!(encode(&back), bytes, "the same state is the same file");
         assert_eq!(verify(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn the_place_in_the_ledger_and_the_requests_come_back() {
+        let mut snapshot = sorted(sample());
+        assert!(memchr::memmem::find(&encode(&snapshot), LEDGER_SEQ.as_bytes()).is_none());
+        snapshot.ledger_seq = u64::MAX - 1;
+        assert_eq!(decode(&encode(&snapshot)).unwrap(), snapshot);
+        snapshot.requests.push(RequestState {
+            source: "orders".into(),
+            key: "a \"key\"".into(),
+            accepted: 3,
+            rejected: 1,
+        });
+        assert_eq!(decode(&encode(&snapshot)).unwrap(), snapshot);
     }
 
     #[test]

@@ -1,14 +1,21 @@
-//! What was learned, on disk: snapshots that are whole or not there.
+//! What was learned, on disk: snapshots that are whole or not there, and the ledger of what came
+//! in since.
 //!
 //! Invariant: nothing but this module writes under the state directory, and what it reads back is
 //! bit for bit what was written, or an error that says why not.
 
+mod disk;
 mod durable;
 mod error;
 mod format;
+pub mod ledger;
 mod snapshot;
 mod store;
 
+pub use disk::{Disk, DiskFile, DiskReader, RealDisk};
 pub use error::{SnapshotError, StoreError};
-pub use snapshot::{ENGINE, ModelEntry, OLDEST_ENGINE, Snapshot, SourceState, StreamState};
+pub use snapshot::{
+    ENGINE, MAX_REQUESTS, ModelEntry, OLDEST_ENGINE, RequestState, Snapshot, SourceState,
+    StreamState,
+};
 pub use store::{Store, load_path, write_file};

@@ -69,6 +69,23 @@ pub struct ModelEntry {
     pub summary: String,
 }
 
+/// A request that was accepted under an idempotency key: sent again, it is answered the same way
+/// and changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestState {
+    /// The source that took it.
+    pub source: String,
+    /// The key.
+    pub key: String,
+    /// Records accepted.
+    pub accepted: u32,
+    /// Lines rejected.
+    pub rejected: u32,
+}
+
+/// At most so many [`Snapshot::requests`] are read: no daemon writes more.
+pub const MAX_REQUESTS: usize = 1 << 20;
+
 /// One moment of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -80,6 +97,10 @@ pub struct Snapshot {
     pub taken: Micros,
     /// Records processed, over all sources.
     pub order: u64,
+    /// The number of the last frame of the ledger that is in here; 0 where there is no ledger.
+    pub ledger_seq: u64,
+    /// The requests whose keys are remembered, oldest first.
+    pub requests: Vec<RequestState>,
     /// The sources.
     pub sources: Vec<SourceState>,
     /// The streams.
@@ -199,6 +220,8 @@ pub(super) mod tests {
             version: "0.1.0".into(),
             taken: Micros(1_795_428_902_113_000),
             order: u64::MAX,
+            ledger_seq: 0,
+            requests: Vec::new(),
             sources: vec![SourceState {
                 name: "orders".into(),
                 seq: 9_007_199_254_740_993,

@@ -6,11 +6,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Access, FlockOperation, OFlags};
 
+use super::disk::{self, Disk, DiskReader, RealDisk};
 use super::durable::{self, ReadError};
 use super::{Snapshot, SnapshotError, StoreError, format};
 
@@ -23,12 +25,13 @@ const LOCK: &str = "lock";
 /// A state directory that this process holds.
 #[derive(Debug)]
 pub struct Store {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     keep: usize,
     next: u64,
     invalid: u64,
     /// Held for as long as the store lives; the system lets go of it with the process.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Store {
@@ -60,8 +63,18 @@ impl Store {
         rustix::fs::access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| not_writable(dir, error.into()))?;
         let lock = lock(dir)?;
+        Store::on(Arc::new(RealDisk::new(dir)), keep, Some(lock))
+    }
+
+    /// The store on a disk that this process holds.
+    pub(super) fn on(
+        disk: Arc<dyn Disk>,
+        keep: usize,
+        lock: Option<File>,
+    ) -> Result<Store, StoreError> {
         let mut store = Store {
-            dir: dir.to_owned(),
+            dir: disk.path(""),
+            disk,
             keep: keep.max(1),
             next: 1,
             invalid: 0,
@@ -69,6 +82,12 @@ impl Store {
         };
         store.clean()?;
         Ok(store)
+    }
+
+    /// The directory as a disk, for the ledger that lies in it: use it only while the store, and
+    /// with it the lock, lives.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
     }
 
     /// The directory.
@@ -89,11 +108,17 @@ impl Store {
     /// ends the same way), or one newer than the newest sound one is of another engine version, or
     /// the system fails to read one.
     pub fn newest(&mut self) -> Result<Option<(Snapshot, PathBuf)>, StoreError> {
-        let (found, damaged) = newest_of(&self.dir)?;
+        let (found, damaged) = newest_of(&*self.disk)?;
         if found.is_some() {
             for (path, reason) in damaged {
                 let aside = with_ending(&path, BAD);
-                std::fs::rename(&path, &aside)
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                self.disk
+                    .rename(&name, &format!("{name}{BAD}"))
                     .map_err(|source| StoreError::io("rename", &path, source))?;
                 self.invalid += 1;
                 tracing::warn!(
@@ -103,7 +128,7 @@ impl Store {
                     "snapshot rejected, an older one takes its place"
                 );
             }
-            durable::sync_dir(&self.dir)?;
+            durable::sync_dir(&*self.disk, "")?;
         }
         Ok(found)
     }
@@ -119,7 +144,7 @@ impl Store {
             path: self.dir.join(&name),
             reason,
         })?;
-        let path = durable::write(&self.dir, &name, encoded)?;
+        let path = durable::write(&*self.disk, "", &name, encoded)?;
         self.next = self.next.saturating_add(1);
         if let Err(error) = self.prune() {
             // The snapshot is safe; what is left over is tried again with the next one.
@@ -134,18 +159,21 @@ impl Store {
     /// # Errors
     /// The generation cannot be read, or the copy not be written.
     pub fn archive(&self, snapshot: &Path, model: &str) -> Result<PathBuf, StoreError> {
-        let bytes = durable::read(snapshot, false).map_err(|error| match error {
-            ReadError::Io(source) => StoreError::io("read", snapshot, source),
-            ReadError::Bad(reason) => StoreError::Unreadable {
-                files: vec![(snapshot.to_owned(), reason)],
-            },
-        })?;
-        let archive = self.dir.join(ARCHIVE);
-        match std::fs::DirBuilder::new().mode(0o700).create(&archive) {
+        let opened = disk::open_path(snapshot, false).map_err(ReadError::Io);
+        let bytes = opened
+            .and_then(durable::read)
+            .map_err(|error| match error {
+                ReadError::Io(source) => StoreError::io("read", snapshot, source),
+                ReadError::Bad(reason) => StoreError::Unreadable {
+                    files: vec![(snapshot.to_owned(), reason)],
+                },
+            })?;
+        match self.disk.create_dir(ARCHIVE) {
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                let archive = self.disk.path(ARCHIVE);
                 return Err(StoreError::io("create", &archive, source));
             }
-            _ => durable::sync_dir(&self.dir)?,
+            _ => durable::sync_dir(&*self.disk, "")?,
         }
         // The name is from the configuration; only plain characters become part of a path.
         let model: String = model
@@ -160,17 +188,15 @@ impl Store {
             .collect();
         let generation = generation(snapshot).unwrap_or(0);
         let name = format!("{PREFIX}reset-{model}-{generation:020}{SUFFIX}");
-        durable::write(&archive, &name, &bytes)
+        durable::write(&*self.disk, ARCHIVE, &name, &bytes)
     }
 
     /// Removes what was left unfinished, and finds the next generation's number: one that no file
     /// here ever had, a damaged one included.
     fn clean(&mut self) -> Result<(), StoreError> {
-        for name in names(&self.dir)? {
+        for name in names(&*self.disk)? {
             if name.starts_with(PREFIX) && name.ends_with(durable::UNFINISHED) {
-                let path = self.dir.join(&name);
-                std::fs::remove_file(&path)
-                    .map_err(|source| StoreError::io("remove", &path, source))?;
+                self.remove(&name)?;
             } else if let Some(generation) = number_in(name.strip_suffix(BAD).unwrap_or(&name)) {
                 self.next = self.next.max(generation.saturating_add(1));
             }
@@ -179,11 +205,16 @@ impl Store {
     }
 
     fn prune(&self) -> Result<(), StoreError> {
-        for (_, path) in generations(&self.dir)?.into_iter().skip(self.keep) {
-            std::fs::remove_file(&path)
-                .map_err(|source| StoreError::io("remove", &path, source))?;
+        for (_, name) in generations(&*self.disk)?.into_iter().skip(self.keep) {
+            self.remove(&name)?;
         }
         Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.disk
+            .remove(name)
+            .map_err(|source| StoreError::io("remove", &self.disk.path(name), source))
     }
 }
 
@@ -199,13 +230,13 @@ pub fn load_path(path: &Path) -> Result<(Snapshot, PathBuf), StoreError> {
     };
     let about = std::fs::metadata(path).map_err(|error| none(error.to_string()))?;
     if about.is_dir() {
-        let (found, damaged) = newest_of(path)?;
+        let (found, damaged) = newest_of(&RealDisk::new(path))?;
         for (path, reason) in damaged {
             tracing::warn!(file = %path.display(), %reason, "snapshot skipped");
         }
         return found.ok_or_else(|| none("there is no snapshot in this directory".to_owned()));
     }
-    match read(path, true) {
+    match read(disk::open_path(path, true)) {
         Ok(snapshot) => Ok((snapshot, path.to_owned())),
         Err(ReadError::Io(source)) => Err(StoreError::io("read", path, source)),
         Err(ReadError::Bad(reason)) => Err(StoreError::Unreadable {
@@ -217,10 +248,11 @@ pub fn load_path(path: &Path) -> Result<(Snapshot, PathBuf), StoreError> {
 type Damaged = Vec<(PathBuf, SnapshotError)>;
 
 /// The newest sound generation, and the damaged ones that are newer.
-fn newest_of(dir: &Path) -> Result<(Option<(Snapshot, PathBuf)>, Damaged), StoreError> {
+fn newest_of(disk: &dyn Disk) -> Result<(Option<(Snapshot, PathBuf)>, Damaged), StoreError> {
     let mut damaged = Vec::new();
-    for (_, path) in generations(dir)? {
-        match read(&path, false) {
+    for (_, name) in generations(disk)? {
+        let path = disk.path(&name);
+        match read(disk.open(&name)) {
             Ok(snapshot) => return Ok((Some((snapshot, path)), damaged)),
             // One that may be sound must not be passed over for an older one.
             Err(ReadError::Io(source)) => return Err(StoreError::io("read", &path, source)),
@@ -240,31 +272,24 @@ fn newest_of(dir: &Path) -> Result<(Option<(Snapshot, PathBuf)>, Damaged), Store
     }
 }
 
-fn read(path: &Path, follow: bool) -> Result<Snapshot, ReadError> {
-    let bytes = durable::read(path, follow)?;
+fn read(opened: io::Result<Option<Box<dyn DiskReader>>>) -> Result<Snapshot, ReadError> {
+    let bytes = durable::read(opened.map_err(ReadError::Io)?)?;
     Snapshot::decode(&bytes).map_err(ReadError::Bad)
 }
 
-/// The generations in a directory, newest first.
-fn generations(dir: &Path) -> Result<Vec<(u64, PathBuf)>, StoreError> {
-    let mut out: Vec<(u64, PathBuf)> = names(dir)?
+/// The generations in a directory with their names, newest first.
+fn generations(disk: &dyn Disk) -> Result<Vec<(u64, String)>, StoreError> {
+    let mut out: Vec<(u64, String)> = names(disk)?
         .into_iter()
-        .filter_map(|name| Some((number_in(&name)?, dir.join(name))))
+        .filter_map(|name| Some((number_in(&name)?, name)))
         .collect();
     out.sort_by(|a, b| b.cmp(a));
     Ok(out)
 }
 
-/// The names in a directory; those that are not UTF-8 are not ours.
-fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let list = || -> io::Result<Vec<String>> {
-        let mut out = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            out.extend(entry?.file_name().into_string());
-        }
-        Ok(out)
-    };
-    list().map_err(|source| StoreError::io("list", dir, source))
+fn names(disk: &dyn Disk) -> Result<Vec<String>, StoreError> {
+    disk.list("")
+        .map_err(|source| StoreError::io("list", &disk.path(""), source))
 }
 
 fn number_in(name: &str) -> Option<u64> {
@@ -337,7 +362,7 @@ pub fn write_file(path: &Path, encoded: &[u8]) -> Result<(), StoreError> {
         _ => Path::new("."),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    durable::write(dir, &name, encoded).map(drop)
+    durable::write(&RealDisk::new(dir), "", &name, encoded).map(drop)
 }
 
 #[cfg(test)]
@@ -374,7 +399,7 @@ mod tests {
     }
 
     fn files(dir: &Path) -> Vec<String> {
-        let mut names = names(dir).unwrap();
+        let mut names = names(&RealDisk::new(dir)).unwrap();
         names.retain(|name| name != LOCK);
         names.sort();
         names
