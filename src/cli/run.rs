@@ -68,6 +68,7 @@ fn metrics_of(config: &Config, started: Micros) -> Metrics {
         sinks: &sinks,
         queues: &["learn"],
         state: config.state.is_some(),
+        ledger: config.sources.iter().any(|s| s.journal),
         version: env!("CARGO_PKG_VERSION"),
         revision: super::args::REVISION,
         started,

@@ -207,9 +207,11 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
             s.walk.problem(entry.key_place, message, help);
         }
     }
+    // A [state] that is wrong in itself is one problem, not two.
+    let has_state = !matches!(state, Ok(None));
     let sources: Vec<Option<_>> = source_entries
         .iter()
-        .map(|entry| sources::source(s.walk, entry))
+        .map(|entry| sources::source(s.walk, entry, has_state))
         .collect();
     let formats: Vec<Option<&FormatConfig>> = sources
         .iter()

@@ -128,6 +128,7 @@ fn print_source(out: &mut Out, source: &SourceConfig) {
             let reply = match tcp.reply {
                 Reply::None => "none",
                 Reply::Prediction => "prediction",
+                Reply::Ack => "ack",
             };
             out.key("reply", text(reply));
             out.key("max_connections", tcp.max_connections);
@@ -188,7 +189,11 @@ fn print_source(out: &mut Out, source: &SourceConfig) {
         "dead_letters_max",
         text(&format_size(source.dead_letters_max)),
     );
-    out.key("durability", text("none"));
+    // Files are read again from where the snapshot has them.
+    if matches!(source.kind, SourceKind::Stdin | SourceKind::Tcp(_)) {
+        let durability = if source.journal { "journal" } else { "none" };
+        out.key("durability", text(durability));
+    }
 }
 
 fn print_model(out: &mut Out, config: &Config, model: &ModelConfig) {

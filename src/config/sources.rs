@@ -56,7 +56,7 @@ enum Format {
 }
 
 /// Reads one source; `None` where it could not be made sense of, and that has been said.
-pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
+pub(super) fn source(walk: &mut Walk, entry: &Entry, has_state: bool) -> Option<SourceConfig> {
     let name = entry.key.clone();
     let title = format!("[sources.{name}]");
     let table = table_of(walk, "sources", entry)?;
@@ -82,7 +82,7 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
     }
     let max_line = s.size("max_line", "1MiB", 64..=1 << 30);
     let limits = limits(&mut s);
-    s.word("durability", &[("none", ())], &["journal"], Some("none"));
+    let durability = durability(&mut s, kind, has_state);
     let dead_letters = output(
         &mut s,
         "dead_letters",
@@ -102,7 +102,7 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
     let source_kind = match kind {
         Some(Type::Stdin) => Some(SourceKind::Stdin),
         Some(Type::File) => file(&mut s, &name),
-        Some(Type::Tcp) => tcp(&mut s, &name),
+        Some(Type::Tcp) => tcp(&mut s, &name, durability == Some(true)),
         Some(Type::Demo) => Some(demo(&mut s, &name)),
         None => None,
     };
@@ -115,7 +115,30 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry) -> Option<SourceConfig> {
         max_line: max_line as usize,
         dead_letters,
         dead_letters_max,
+        journal: durability?,
     })
+}
+
+/// Whether what is read is kept in the journal: by default where it cannot be read again and there
+/// is a state directory.
+fn durability(s: &mut Section<'_, '_>, kind: Option<Type>, has_state: bool) -> Option<bool> {
+    let unrepeatable = matches!(kind, Some(Type::Stdin | Type::Tcp));
+    let words = [("journal", true), ("none", false)];
+    let asked = s.peek("durability").is_some();
+    let journal = s.word("durability", &words, &[], Some("journal"))?;
+    if !asked {
+        return Some(unrepeatable && has_state);
+    }
+    let place = s.place_of("durability");
+    if journal && kind.is_some() && !unrepeatable {
+        let message = "what this source reads can be read again: it needs no journal";
+        s.walk.problem(place, message, "leave `durability` out");
+    } else if journal && !has_state {
+        let message = "the journal needs a state directory";
+        let help = "add [state] with dir = \"/var/lib/learnd\", or durability = \"none\"";
+        s.walk.problem(place, message, help);
+    }
+    Some(journal && unrepeatable)
 }
 
 fn limits(s: &mut Section<'_, '_>) -> Limits {
@@ -205,13 +228,23 @@ fn patterns(s: &mut Section<'_, '_>, name: &str, paths: &[Placed]) {
     }
 }
 
-fn tcp(s: &mut Section<'_, '_>, name: &str) -> Option<SourceKind> {
+fn tcp(s: &mut Section<'_, '_>, name: &str, journal: bool) -> Option<SourceKind> {
     let listen = s.address("listen", None);
     if s.peek("listen").is_none() {
         s.missing("listen", "add listen = \"127.0.0.1:7655\"");
     }
-    let replies = [("none", Reply::None), ("prediction", Reply::Prediction)];
-    let reply = s.word("reply", &replies, &["ack"], Some("none"));
+    let replies = [
+        ("none", Reply::None),
+        ("prediction", Reply::Prediction),
+        ("ack", Reply::Ack),
+    ];
+    let reply = s.word("reply", &replies, &[], Some("none"));
+    if reply == Some(Reply::Ack) && !journal {
+        let place = s.place_of("reply");
+        let message = "only what is in the journal can be acknowledged";
+        let help = "add [state] with dir = \"/var/lib/learnd\" and leave `durability` out";
+        s.walk.problem(place, message, help);
+    }
     let max_connections = s.integer("max_connections", 1024, 1..=1_000_000);
     let (listen, place) = listen?;
     s.walk.ports.push(Claim {

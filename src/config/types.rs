@@ -65,6 +65,8 @@ pub struct SourceConfig {
     pub dead_letters: Option<PathBuf>,
     /// The dead-letter file never grows beyond this.
     pub dead_letters_max: u64,
+    /// What is read goes into the journal before it is learned.
+    pub journal: bool,
 }
 
 /// One sink.

@@ -111,6 +111,11 @@ impl LineDecoder {
         });
     }
 
+    /// Every stream that goes on begins anew.
+    pub(crate) fn forget_streams(&mut self) {
+        self.streams.clear();
+    }
+
     /// All lines of a chunk have been decoded.
     pub(crate) fn end(&mut self, chunk: &Chunk) {
         if chunk.last && self.has_headers() {

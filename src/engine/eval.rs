@@ -214,7 +214,7 @@ pub fn eval(
         }
         output.flush()?;
     }
-    let snapshot = recover::save(&pipeline, &KeptAside::default(), began);
+    let snapshot = recover::save(&pipeline, &KeptAside::default(), 0, began);
     if let Some(path) = &options.save {
         let snapshot = Snapshot {
             streams: Vec::new(),

@@ -321,7 +321,7 @@ mod tests {
                 break;
             }
         }
-        let saved = recover::save(&pipeline, &KeptAside::default(), Micros(0));
+        let saved = recover::save(&pipeline, &KeptAside::default(), 0, Micros(0));
         (saved.digest(), pipeline.order(), out.0)
     }
 
@@ -334,7 +334,7 @@ mod tests {
             for chunk in chunks(&config, 5000) {
                 pipeline.chunk(&chunk, Mode::Learn, &mut out);
             }
-            let saved = recover::save(&pipeline, &KeptAside::default(), Micros(0));
+            let saved = recover::save(&pipeline, &KeptAside::default(), 0, Micros(0));
             (saved.digest(), pipeline.order(), out.0)
         };
         assert!(alone.2 > 300 && alone.1 > 4000, "{alone:?}");
@@ -367,7 +367,7 @@ mod tests {
                     break;
                 }
             }
-            recover::save(&pipeline, &KeptAside::default(), Micros(0)).digest()
+            recover::save(&pipeline, &KeptAside::default(), 0, Micros(0)).digest()
         };
         let whole = digest(1 << 20, 1);
         for (size, decoders) in [(700, 1), (20_000, 2), (20_001, 3)] {

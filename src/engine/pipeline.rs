@@ -121,6 +121,8 @@ pub struct Pipeline {
     models: Vec<Model>,
     /// Records processed.
     order: u64,
+    /// The last entry of the ledger that was learned before the start.
+    entry: u64,
 }
 
 impl Pipeline {
@@ -173,7 +175,18 @@ impl Pipeline {
             batch: Batch::default(),
             models,
             order: 0,
+            entry: 0,
         }
+    }
+
+    /// The last entry of the ledger that was learned before the start.
+    pub(crate) fn entry(&self) -> u64 {
+        self.entry
+    }
+
+    /// An entry of the ledger was learned.
+    pub(crate) fn learned_entry(&mut self, entry: u64) {
+        self.entry = entry;
     }
 
     /// The models.
@@ -403,6 +416,21 @@ impl Pipeline {
                 .map(Some)
                 .collect();
         }
+    }
+
+    /// What was read so far is all there is of the streams for now: those that can go on do so
+    /// where they stand, as after a start; the others have ended.
+    pub(crate) fn suspend_streams(&mut self) {
+        let (sources, streams) = self.positions();
+        for lane in &mut self.sources {
+            lane.live.clear();
+            lane.finished.clear();
+        }
+        for decoder in self.decoders.iter().flatten() {
+            let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+            decoder.forget_streams();
+        }
+        self.resume(self.order, &sources, &streams);
     }
 
     /// The streams of an earlier run, for the source to find again; their places in this list are

@@ -62,6 +62,7 @@ pub(crate) fn load(
             })?;
     }
     pipeline.resume(snapshot.order, &snapshot.sources, &snapshot.streams);
+    pipeline.learned_entry(snapshot.ledger_seq);
     let known = |name: &String| pipeline.models().iter().any(|m| m.config().name == *name);
     let models: Vec<ModelEntry> = snapshot
         .models
@@ -91,7 +92,13 @@ pub(crate) fn load(
 }
 
 /// Everything a pipeline knows. A pure observation: nothing is flushed, no bit changes.
-pub(crate) fn save(pipeline: &Pipeline, aside: &KeptAside, taken: crate::base::Micros) -> Snapshot {
+/// `entry` is the last one of the ledger that was learned.
+pub(crate) fn save(
+    pipeline: &Pipeline,
+    aside: &KeptAside,
+    entry: u64,
+    taken: crate::base::Micros,
+) -> Snapshot {
     let mut writer = Writer::new();
     writer.nested("models", |w| {
         for model in pipeline.models() {
@@ -121,7 +128,7 @@ pub(crate) fn save(pipeline: &Pipeline, aside: &KeptAside, taken: crate::base::M
         version: env!("CARGO_PKG_VERSION").to_owned(),
         taken,
         order: pipeline.order(),
-        ledger_seq: 0,
+        ledger_seq: entry,
         requests: Vec::new(),
         sources,
         streams,

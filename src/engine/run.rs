@@ -20,10 +20,12 @@ use crate::config::Config;
 use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue};
 use crate::source::{self, Delivery, Opened, Resume, SourceContext, SourceStats};
 use crate::state::Store;
+use crate::state::ledger::{SEGMENT_BYTES, SegmentWriter};
 use crate::telemetry::Metrics;
 
 use super::EngineError;
 use super::handle::{Ask, Handle};
+use super::ledger::Ledger;
 use super::lookahead::{self, Lookahead};
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
@@ -31,7 +33,7 @@ use super::predict::Predictor;
 use super::publish::{EdgePublisher, Publisher};
 use super::recover::{self, KeptAside};
 use super::snapshots::Snapshots;
-use super::worker::Worker;
+use super::worker::{Stopped, Worker};
 
 /// Chunks that wait for the learner at most; with 256 KiB a chunk this is the memory bound.
 const INBOX_CHUNKS: usize = 32;
@@ -68,19 +70,6 @@ pub fn run(
 ) -> Result<Ended, EngineError> {
     let mut pipeline = Pipeline::with_decoders(config, lookahead::decoders());
     let (store, aside) = recover_state(config, options, &mut pipeline)?;
-    let snapshots = match (store, &config.state) {
-        (Some((store, newest)), Some(state)) => Some(
-            Snapshots::start(
-                store,
-                state.snapshot_every,
-                newest,
-                metrics.snapshot.clone(),
-                Arc::clone(clock),
-            )
-            .map_err(EngineError::Thread)?,
-        ),
-        _ => None,
-    };
     let stop = CancellationToken::new();
     let sinks = start_sinks(config, &stop)?;
     let dead_letters = open_dead_letters(config)?;
@@ -95,19 +84,40 @@ pub fn run(
         .iter()
         .map(|_| Arc::new(SourceStats::default()))
         .collect();
-    let worker = Worker {
+    let mut worker = Worker {
         outbox: Outbox::new(config, dead_letters),
         queues: sinks.queues,
         predictor: Predictor::new(config, &pipeline),
         lookahead: Lookahead::start(&pipeline).map_err(EngineError::Thread)?,
         publisher: Publisher::new(config, Arc::clone(metrics)),
-        snapshots,
+        snapshots: None,
+        ledger: None,
+        journaled: config
+            .sources
+            .iter()
+            .map(|s| s.journal.then(|| s.name.clone()))
+            .collect(),
         aside,
         clock: Arc::clone(clock),
         heartbeat: Arc::clone(&heartbeat),
         pipeline,
     };
+    let (durable, _) = watch::channel(0);
+    if let (Some((store, newest)), Some(state)) = (store, &config.state) {
+        let before = worker.pipeline.entry();
+        worker.ledger = open_ledger(&store, &durable, config, &mut worker, metrics, clock, &stop)?;
+        let snapshots = Snapshots::start(
+            store,
+            state.snapshot_every,
+            newest,
+            worker.ledger.as_ref().map(|l| (l.control(), before)),
+            metrics.snapshot.clone(),
+            Arc::clone(clock),
+        );
+        worker.snapshots = Some(snapshots.map_err(EngineError::Thread)?);
+    }
     let parts = Parts {
+        durable: &durable,
         config,
         clock,
         metrics,
@@ -126,6 +136,53 @@ pub fn run(
     }
 }
 
+/// Learns what the ledger has beyond the snapshot, and goes on with it where a source asks for it.
+fn open_ledger(
+    store: &Store,
+    durable: &watch::Sender<u64>,
+    config: &Config,
+    worker: &mut Worker,
+    metrics: &Metrics,
+    clock: &Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> Result<Option<Ledger>, EngineError> {
+    let sources: Vec<String> = config.sources.iter().map(|s| s.name.clone()).collect();
+    let began = clock.now();
+    let replayed = worker.replay(&*store.disk(), &sources)?;
+    let recovery = &replayed.recovery;
+    if recovery.frames > 0 || recovery.torn_bytes > 0 {
+        let seconds = (clock.now().0 - began.0) as f64 / 1e6;
+        tracing::info!(
+            lines = replayed.lines,
+            seconds,
+            torn_bytes = recovery.torn_bytes,
+            "learned again from the ledger"
+        );
+    }
+    if replayed.orphaned > 0 {
+        tracing::warn!(
+            lines = replayed.orphaned,
+            "the ledger holds lines of sources that the configuration no longer names: left out"
+        );
+    }
+    metrics.ledger.replayed.inc_by(replayed.lines);
+    metrics.ledger.torn.inc_by(recovery.torn_bytes);
+    if !config.sources.iter().any(|s| s.journal) {
+        return Ok(None);
+    }
+    let seed = clock.now().0 as u64;
+    let writer = SegmentWriter::new(store.disk(), recovery, SEGMENT_BYTES, seed);
+    Ledger::start(
+        writer,
+        durable.clone(),
+        metrics.ledger.clone(),
+        Arc::clone(clock),
+        stop.clone(),
+    )
+    .map(Some)
+    .map_err(EngineError::Thread)
+}
+
 /// Waits until the sinks have written everything.
 fn sinks_ended(config: &Config, threads: Vec<JoinHandle<SinkEnd>>) -> Result<Ended, EngineError> {
     let mut failed = None;
@@ -142,6 +199,7 @@ fn sinks_ended(config: &Config, threads: Vec<JoinHandle<SinkEnd>>) -> Result<End
 }
 
 struct Parts<'a> {
+    durable: &'a watch::Sender<u64>,
     config: &'a Config,
     clock: &'a Arc<dyn Clock>,
     metrics: &'a Arc<Metrics>,
@@ -385,7 +443,7 @@ async fn supervise(
     tokio::select! {
         complete = &mut worker_ended => {
             served.cancel();
-            let ended = worker_outcome(complete.ok())?;
+            let ended = worker_outcome(complete)?;
             // The tasks of the sources have ended, or the learner would not have.
             tracker.close();
             tracker.wait().await;
@@ -400,7 +458,7 @@ async fn supervise(
     tell_init(&[sd_notify::NotifyState::Stopping]);
     stop.cancel();
     let outcome = tokio::select! {
-        complete = &mut worker_ended => worker_outcome(complete.ok()),
+        complete = &mut worker_ended => worker_outcome(complete),
         code = signals.next(parts.controls, &questions) => Ok(Ended::AtOnce(code)),
         () = tokio::time::sleep(config.shutdown_timeout) => {
             parts.controls.iter().for_each(SinkControl::give_up);
@@ -411,11 +469,14 @@ async fn supervise(
     outcome
 }
 
-fn worker_outcome(complete: Option<bool>) -> Result<Ended, EngineError> {
-    match complete {
-        Some(true) => Ok(Ended::Clean),
-        Some(false) => Err(EngineError::LastSnapshot),
-        None => Err(EngineError::Learner),
+fn worker_outcome(
+    stopped: Result<Stopped, oneshot::error::RecvError>,
+) -> Result<Ended, EngineError> {
+    match stopped {
+        Ok(Stopped::Complete) => Ok(Ended::Clean),
+        Ok(Stopped::Unwritten) => Err(EngineError::LastSnapshot),
+        Ok(Stopped::Broken(error)) => Err(EngineError::Store(error)),
+        Err(_) => Err(EngineError::Learner),
     }
 }
 
@@ -442,9 +503,11 @@ fn open_sources(
                 .map(|s| Resume {
                     identity: s.identity.clone(),
                     offset: s.offset,
+                    lines: s.lines,
                     finished: s.finished,
                 })
                 .collect(),
+            durable: parts.durable.subscribe(),
             stats: Arc::clone(&parts.stats[i]),
             spawn: Arc::new(move |task| {
                 tracker.spawn(task);

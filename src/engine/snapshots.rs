@@ -3,6 +3,7 @@
 //! Invariant: at most one is in flight; one that comes due meanwhile is left out and counted, so
 //! learning never waits for the disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -13,6 +14,8 @@ use tokio::sync::oneshot;
 use crate::base::{Clock, Micros};
 use crate::state::{Snapshot, Store};
 use crate::telemetry::SnapshotMetrics;
+
+use super::ledger::LedgerControl;
 
 /// Whoever waits for a snapshot to be on disk: its digest, or why there is none.
 pub(crate) struct Written(pub(crate) oneshot::Sender<Result<String, String>>);
@@ -35,11 +38,13 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Starts the thread. `newest` is the `order` and time of the snapshot the run began with.
+    /// Starts the thread. `newest` is the `order` and time of the snapshot the run began with,
+    /// `ledger` the ledger with its last entry that is in that snapshot.
     pub(crate) fn start(
         store: Store,
         every: std::time::Duration,
         newest: Option<(u64, Micros)>,
+        ledger: Option<(LedgerControl, u64)>,
         metrics: SnapshotMetrics,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Snapshots> {
@@ -54,6 +59,7 @@ impl Snapshots {
         let next = Micros(clock.now().0 + every);
         let writer = WriterThread {
             store,
+            ledger,
             metrics: metrics.clone(),
             clock,
             in_flight: Arc::clone(&in_flight),
@@ -119,6 +125,8 @@ impl Snapshots {
 /// The thread's side.
 struct WriterThread {
     store: Store,
+    /// With the last entry that the snapshot before has.
+    ledger: Option<(LedgerControl, u64)>,
     metrics: SnapshotMetrics,
     clock: Arc<dyn Clock>,
     in_flight: Arc<AtomicBool>,
@@ -126,11 +134,27 @@ struct WriterThread {
 }
 
 impl WriterThread {
+    /// Writes a snapshot once the ledger is on disk up to it. What two snapshots have, the ledger
+    /// need not keep.
+    fn write(&mut self, snapshot: &Snapshot, bytes: &[u8]) -> Result<PathBuf, String> {
+        if let Some((ledger, _)) = &self.ledger
+            && !ledger.wait(snapshot.ledger_seq)
+        {
+            return Err("the ledger before it cannot be written".to_owned());
+        }
+        let path = self.store.write(bytes).map_err(|error| error.to_string())?;
+        if let Some((ledger, before)) = &mut self.ledger {
+            ledger.remove_before(*before);
+            *before = snapshot.ledger_seq;
+        }
+        Ok(path)
+    }
+
     fn run(mut self, queue: &Receiver<Job>) {
         while let Ok(job) = queue.recv() {
             let began = self.clock.now();
             let bytes = job.snapshot.encode();
-            let outcome = self.store.write(&bytes);
+            let outcome = self.write(&job.snapshot, &bytes);
             let took = (self.clock.now().0 - began.0) as f64 / 1e6;
             let answer = match outcome {
                 Ok(path) => {
@@ -145,7 +169,7 @@ impl WriterThread {
                 Err(error) => {
                     self.metrics.failures.inc();
                     tracing::error!(%error, "snapshot failed; the one before it stays");
-                    Err(error.to_string())
+                    Err(error)
                 }
             };
             self.in_flight.store(false, Ordering::Release);

@@ -13,9 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::base::{Clock, Micros};
 use crate::model::{Mode, Model};
 use crate::sink::SinkQueue;
-use crate::source::Delivery;
+use crate::source::{Answer, Delivery, Kept};
+
+use crate::state::StoreError;
 
 use super::handle::Ask;
+use super::ledger::Ledger;
 use super::lookahead::Lookahead;
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
@@ -27,13 +30,14 @@ use super::snapshots::{Snapshots, Written};
 /// Figures are published at least so often while records flow.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 
-/// Where a client's answers go.
-type Reply = mpsc::Sender<Vec<u8>>;
-
 /// Everything the learner's thread owns.
 pub(crate) struct Worker {
     pub(crate) pipeline: Pipeline,
-    pub(crate) lookahead: Lookahead<Option<Reply>>,
+    pub(crate) lookahead: Lookahead<Option<Answer>>,
+    /// What cannot be read again goes there first.
+    pub(crate) ledger: Option<Ledger>,
+    /// The names of the sources that are kept in it, by source.
+    pub(crate) journaled: Vec<Option<String>>,
     pub(crate) outbox: Outbox,
     pub(crate) queues: Vec<SinkQueue>,
     pub(crate) predictor: Predictor,
@@ -42,6 +46,17 @@ pub(crate) struct Worker {
     pub(crate) aside: KeptAside,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) heartbeat: Arc<AtomicI64>,
+}
+
+/// How the learner ended.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// Everything is learned and on disk.
+    Complete,
+    /// The last snapshot is not on disk.
+    Unwritten,
+    /// The ledger could not be written.
+    Broken(StoreError),
 }
 
 /// Why the loop woke.
@@ -54,13 +69,13 @@ enum Woken {
 
 impl Worker {
     /// Runs until every source has ended and everything they gave is learned; then takes the last
-    /// snapshot. True if that snapshot is on disk, or none is kept.
+    /// snapshot.
     pub(crate) fn run(
         mut self,
         runtime: &tokio::runtime::Handle,
         mut inbox: mpsc::Receiver<Delivery>,
         mut asks: mpsc::Receiver<Ask>,
-    ) -> bool {
+    ) -> Stopped {
         self.publisher.start_from(&self.pipeline);
         self.publisher.publish(&mut self.pipeline);
         let mut next_publish = self.clock.now();
@@ -81,19 +96,33 @@ impl Worker {
                 self.publisher.publish(&mut self.pipeline);
                 next_publish = Micros(now.0 + PUBLISH_EVERY.as_micros() as i64);
             }
+            let entry = self.entry();
             if let Some(snapshots) = &mut self.snapshots
                 && snapshots.due(now, self.pipeline.order())
             {
-                snapshots.take(recover::save(&self.pipeline, &self.aside, now), None);
+                let snapshot = recover::save(&self.pipeline, &self.aside, entry, now);
+                snapshots.take(snapshot, None);
             }
         }
         self.publisher.publish(&mut self.pipeline);
         self.flush_sinks();
         let now = self.clock.now();
-        match self.snapshots.take() {
-            Some(snapshots) => snapshots.finish(recover::save(&self.pipeline, &self.aside, now)),
-            None => true,
+        let last = recover::save(&self.pipeline, &self.aside, self.entry(), now);
+        // What was taken down is brought to disk first: the snapshot waits for it.
+        let kept = self.ledger.take().map_or(Ok(()), Ledger::finish);
+        let written = self.snapshots.take().is_none_or(|s| s.finish(last));
+        match kept {
+            Err(error) => Stopped::Broken(error),
+            Ok(()) if written => Stopped::Complete,
+            Ok(()) => Stopped::Unwritten,
         }
+    }
+
+    /// The last entry of the ledger that was learned.
+    fn entry(&self) -> u64 {
+        self.ledger
+            .as_ref()
+            .map_or(self.pipeline.entry(), Ledger::last)
     }
 
     /// Takes in what has come and tells what there is to do; waits if there is nothing.
@@ -134,20 +163,36 @@ impl Worker {
 
     /// Learns from the first chunk that waits.
     fn learn_first(&mut self) {
-        if let Some((chunk, Some(_))) = self.lookahead.first() {
-            let (model, plain) = self.pipeline.answering(chunk.source as usize);
-            self.outbox.answer_with(model, plain);
-        }
-        let (pipeline, outbox) = (&mut self.pipeline, &mut self.outbox);
-        let Some((chunk, reply)) = self.lookahead.process(pipeline, Mode::Learn, outbox) else {
+        let Some((chunk, answer)) = self.lookahead.first() else {
             return;
         };
         let source = chunk.source as usize;
-        if let Some(reply) = reply {
+        if let Some(Answer::Lines(_)) = answer {
+            let (model, plain) = self.pipeline.answering(source);
+            self.outbox.answer_with(model, plain);
+        }
+        let mut entry = 0;
+        if let (Some(ledger), Some(name)) = (&mut self.ledger, &self.journaled[source]) {
+            entry = ledger.record(name, chunk);
+        }
+        let (pipeline, outbox) = (&mut self.pipeline, &mut self.outbox);
+        let Some((chunk, answer)) = self.lookahead.process(pipeline, Mode::Learn, outbox) else {
+            return;
+        };
+        if let Some(answer) = answer {
             // The connection's reader lets no more lines in than its queue has room for answers,
             // so this fails only when the client is gone.
-            let answered = reply.try_send(self.outbox.take_replies());
-            if let Err(mpsc::error::TrySendError::Full(_)) = answered {
+            let full = match answer {
+                Answer::Lines(to) => {
+                    let answered = to.try_send(self.outbox.take_replies());
+                    matches!(answered, Err(mpsc::error::TrySendError::Full(_)))
+                }
+                Answer::Entry { to, lines } => {
+                    let answered = to.try_send(Kept { entry, lines });
+                    matches!(answered, Err(mpsc::error::TrySendError::Full(_)))
+                }
+            };
+            if full {
                 tracing::error!(
                     source,
                     "a client's queue of answers is full: answers are lost"
@@ -173,7 +218,7 @@ impl Worker {
         self.flush_sinks();
     }
 
-    fn flush_sinks(&mut self) {
+    pub(super) fn flush_sinks(&mut self) {
         for (sink, queue) in self.outbox.sinks.iter_mut().zip(&self.queues) {
             if sink.count > 0 {
                 // A sink that has ended counts what it does not take.
@@ -213,11 +258,12 @@ impl Worker {
     }
 
     fn snapshot_now(&mut self, reply: oneshot::Sender<Result<String, String>>) {
+        let entry = self.entry();
         let Some(snapshots) = &mut self.snapshots else {
             drop(reply.send(Err("no [state] is configured".to_owned())));
             return;
         };
-        let snapshot = recover::save(&self.pipeline, &self.aside, self.clock.now());
+        let snapshot = recover::save(&self.pipeline, &self.aside, entry, self.clock.now());
         snapshots.take(snapshot, Some(Written(reply)));
     }
 }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::SourceKind;
@@ -29,10 +29,33 @@ pub type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 pub struct Delivery {
     /// The lines.
     pub chunk: Chunk,
-    /// The connection's writer queue, where replies were asked for. Whoever answers sends one
-    /// batch for each delivery that holds lines, an empty one if there is nothing to say: that is
-    /// what lets the connection read on. There is always room for it, so `try_send` is enough.
-    pub reply: Option<mpsc::Sender<Vec<u8>>>,
+    /// Who waits for an answer.
+    pub reply: Option<Answer>,
+}
+
+/// Where the answer to a chunk goes: the connection's writer. It is sent one for each delivery,
+/// an empty one if there is nothing to say: that is what lets the connection read on. There is
+/// always room for it, so `try_send` is enough.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Lines, one for each that is not blank.
+    Lines(mpsc::Sender<Vec<u8>>),
+    /// Where the chunk is in the ledger.
+    Entry {
+        /// The connection's writer.
+        to: mpsc::Sender<Kept>,
+        /// Lines of the stream with this chunk.
+        lines: u64,
+    },
+}
+
+/// Lines that can be acknowledged once an entry of the ledger is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The number of the entry.
+    pub entry: u64,
+    /// Lines of the stream up to its end.
+    pub lines: u64,
 }
 
 /// A stream that the snapshot remembers. Its place in the list is its [`StreamName::number`]
@@ -45,6 +68,8 @@ pub struct Resume {
     pub identity: Vec<u8>,
     /// The last chunk's `end`.
     pub offset: u64,
+    /// Lines up to there.
+    pub lines: u64,
     /// The last chunk was the stream's last.
     pub finished: bool,
 }
@@ -96,6 +121,8 @@ pub struct SourceContext {
     pub out: mpsc::Sender<Delivery>,
     /// The streams known before the start, in the order first seen.
     pub resume: Vec<Resume>,
+    /// The number of the newest entry of the ledger that is on disk.
+    pub durable: watch::Receiver<u64>,
     /// Counters.
     pub stats: Arc<SourceStats>,
     /// Starts the tasks of connections.
@@ -108,11 +135,7 @@ pub(super) struct Stopped;
 
 impl SourceContext {
     /// Sends one chunk, waiting for room.
-    pub(super) async fn deliver(
-        &self,
-        chunk: Chunk,
-        reply: Option<mpsc::Sender<Vec<u8>>>,
-    ) -> Result<(), Stopped> {
+    pub(super) async fn deliver(&self, chunk: Chunk, reply: Option<Answer>) -> Result<(), Stopped> {
         tokio::select! {
             biased;
             sent = self.out.send(Delivery { chunk, reply }) => sent.map_err(|_| Stopped),
@@ -134,7 +157,7 @@ impl SourceContext {
     pub(super) async fn deliver_unrepeatable(
         &self,
         chunk: Chunk,
-        reply: Option<mpsc::Sender<Vec<u8>>>,
+        reply: Option<Answer>,
     ) -> Result<(), Stopped> {
         let delivery = Delivery { chunk, reply };
         self.out.send(delivery).await.map_err(|_| Stopped)
@@ -266,6 +289,7 @@ pub(super) mod tests {
                 stop: stop.clone(),
                 out,
                 resume: resume.clone(),
+                durable: watch::channel(0).1,
                 stats: Arc::clone(&stats),
                 spawn: Arc::new(|task| {
                     tokio::runtime::Handle::current().spawn(task);
@@ -287,6 +311,7 @@ pub(super) mod tests {
             let position = Resume {
                 identity: stream.identity.clone(),
                 offset: delivery.chunk.end,
+                lines: 0,
                 finished: delivery.chunk.last,
             };
             let number = stream.number as usize;

@@ -15,7 +15,8 @@ mod tcp;
 mod warnings;
 
 pub use context::{
-    BoxFuture, Delivery, Opened, Resume, SourceContext, SourceError, SourceStats, Spawner, open,
+    Answer, BoxFuture, Delivery, Kept, Opened, Resume, SourceContext, SourceError, SourceStats,
+    Spawner, open,
 };
 pub use reader::{FileReader, eval_reader};
 
@@ -65,6 +66,8 @@ pub enum Reply {
     None,
     /// The prediction (or score) event, or an error object.
     Prediction,
+    /// `ACK` and how many lines of the stream are on disk.
+    Ack,
 }
 
 /// A made-up stream of web-shop requests.

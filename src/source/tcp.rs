@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::chunker::Chunker;
 use super::warnings::Warnings;
-use super::{Reply, SourceContext, SourceError, SourceStats, TcpConfig};
+use super::{Answer, Kept, Reply, SourceContext, SourceError, SourceStats, TcpConfig};
 use crate::base::StreamName;
+
+use acknowledge::{Greeting, Place, Streams};
 
 /// The most bytes read at once from a connection.
 const READ_BYTES: usize = 64 * 1024;
@@ -47,6 +49,7 @@ struct Shared {
     context: SourceContext,
     warnings: Warnings,
     next_number: AtomicU64,
+    streams: Streams,
     /// Read buffers not in use: idle connections hold none.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -82,6 +85,7 @@ impl TcpSource {
             max_connections: config.max_connections,
             shared: Arc::new(Shared {
                 next_number: AtomicU64::new(context.resume.len() as u64),
+                streams: Streams::new(&context.resume),
                 warnings: context.warnings(),
                 buffers: Mutex::new(Vec::new()),
                 context,
@@ -188,20 +192,24 @@ async fn connection(
     match reply {
         Reply::None => {
             // The other direction stays open until the client closes.
-            shared.read(read, peer, None).await;
+            let mut lines = shared.lines_of(peer);
+            shared.read(read, &mut lines, None).await;
             drop(write);
         }
         Reply::Prediction => {
             let (sender, receiver) = mpsc::channel(2 * UNANSWERED);
             let unanswered = Arc::new(Semaphore::new(UNANSWERED));
             let replies = Replies {
-                sender,
+                to: Writer::Lines(sender),
                 unanswered: Arc::clone(&unanswered),
             };
             let stop = shared.context.stop.clone();
             // When reading ends it lets go of the way to the learner, so that the learner can
             // see its end while the last replies are still being written.
-            let reading = async move { shared.read(read, peer, Some(replies)).await };
+            let reading = async move {
+                let mut lines = shared.lines_of(peer);
+                shared.read(read, &mut lines, Some(replies)).await;
+            };
             let writing = async {
                 write_replies(write, receiver, &unanswered, &stop).await;
                 // Nobody can be answered any more: the reader waits for nothing.
@@ -209,31 +217,203 @@ async fn connection(
             };
             tokio::join!(reading, writing);
         }
+        Reply::Ack => acknowledged(shared, read, write, peer).await,
     }
     drop(slot);
 }
 
+/// A connection whose lines are acknowledged.
+async fn acknowledged(
+    shared: Arc<Shared>,
+    mut read: tokio::net::tcp::OwnedReadHalf,
+    mut write: tokio::net::tcp::OwnedWriteHalf,
+    peer: SocketAddr,
+) {
+    let greeting = tokio::select! {
+        greeting = acknowledge::greeting(&mut read) => greeting,
+        () = shared.context.stop.cancelled() => return,
+    };
+    let mut lines = shared.lines_of(peer);
+    let mut place = None;
+    let begun = match greeting {
+        Err(_) => return,
+        Ok(Greeting::None(begun)) => begun,
+        Ok(Greeting::Named(name, begun)) => {
+            let next = || shared.next_number.fetch_add(1, Ordering::Relaxed);
+            if let Some(stream) = shared.streams.find(&name, next) {
+                place = shared.take_over(&stream, &name, &mut lines).await;
+                let Some(place) = &place else {
+                    return;
+                };
+                let ok = format!("OK {}\n", place.lines);
+                if write.write_all(ok.as_bytes()).await.is_err() {
+                    return;
+                }
+                begun
+            } else {
+                refuse_line(&mut write, "too many streams").await;
+                return;
+            }
+        }
+        Ok(Greeting::Wrong) => {
+            let limit = acknowledge::MAX_NAME;
+            let why = format!("write HELLO and a name of at most {limit} visible ASCII characters");
+            refuse_line(&mut write, &why).await;
+            return;
+        }
+    };
+    lines.chunker.push(&begun);
+    shared.context.count_read(begun.len(), &mut lines.chunker);
+    let (sender, kept) = mpsc::channel(2 * UNANSWERED);
+    let unanswered = Arc::new(Semaphore::new(UNANSWERED));
+    let replies = Replies {
+        to: Writer::Entries(sender),
+        unanswered: Arc::clone(&unanswered),
+    };
+    let durable = shared.context.durable.clone();
+    let leave = lines.leave.clone();
+    let stop = shared.context.stop.clone();
+    let patience = CancellationToken::new();
+    let reading = async {
+        let shared = shared;
+        shared.read(read, &mut lines, Some(replies)).await;
+    };
+    let writing = async {
+        let impatient = async {
+            tokio::select! {
+                () = leave.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+            tokio::time::sleep(PATIENCE).await;
+            patience.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            last = acknowledge::acknowledge(&mut write, kept, durable, &unanswered, &patience) => last,
+            () = impatient => None,
+        }
+    };
+    let ((), last) = tokio::join!(reading, writing);
+    if let Some(mut place) = place {
+        place.offset = lines.end;
+        place.lines = lines.count;
+        place.entry = last.unwrap_or(place.entry);
+    }
+    // The client may be gone already.
+    let _ = write.shutdown().await;
+}
+
+/// Says why a connection is closed.
+async fn refuse_line(write: &mut tokio::net::tcp::OwnedWriteHalf, why: &str) {
+    // Whether it worked concerns the client alone.
+    let _ = write.write_all(format!("ERR {why}\n").as_bytes()).await;
+    let _ = write.shutdown().await;
+}
+
+/// The lines of one connection.
+struct Lines {
+    stream: Arc<StreamName>,
+    chunker: Chunker,
+    /// Lines of the stream that were handed over.
+    count: u64,
+    /// Where the last of them ends.
+    end: u64,
+    /// The stream outlives the connection: its end ends neither the stream nor a line.
+    named: bool,
+    /// Asks for an end of the connection.
+    leave: CancellationToken,
+}
+
 /// The reading side's handle on the replies.
 struct Replies {
-    sender: mpsc::Sender<Vec<u8>>,
+    to: Writer,
     unanswered: Arc<Semaphore>,
 }
 
+/// What the writing side of a connection waits for.
+enum Writer {
+    Lines(mpsc::Sender<Vec<u8>>),
+    Entries(mpsc::Sender<Kept>),
+}
+
+impl Replies {
+    /// Where the answer to a chunk goes that ends with line `lines` of its stream.
+    fn answer(&self, lines: u64) -> Answer {
+        match &self.to {
+            Writer::Lines(to) => Answer::Lines(to.clone()),
+            Writer::Entries(to) => Answer::Entry {
+                to: to.clone(),
+                lines,
+            },
+        }
+    }
+}
+
 impl Shared {
+    /// A connection that is a stream of its own.
+    fn lines_of(&self, peer: SocketAddr) -> Lines {
+        let context = &self.context;
+        Lines {
+            stream: Arc::new(StreamName {
+                number: self.next_number.fetch_add(1, Ordering::Relaxed),
+                name: peer.to_string(),
+                identity: Vec::new(),
+            }),
+            chunker: Chunker::new((context.framer)(), context.max_line, 0),
+            count: 0,
+            end: 0,
+            named: false,
+            leave: context.stop.child_token(),
+        }
+    }
+
+    /// Lets a connection go on with a named stream, once all of it so far is on disk; `None` if that
+    /// does not come to be.
+    async fn take_over(
+        &self,
+        stream: &acknowledge::Stream,
+        name: &[u8],
+        lines: &mut Lines,
+    ) -> Option<tokio::sync::OwnedMutexGuard<Place>> {
+        let context = &self.context;
+        let place = tokio::select! {
+            place = stream.take(&lines.leave) => place,
+            () = lines.leave.cancelled() => return None,
+        };
+        let mut durable = context.durable.clone();
+        durable
+            .wait_for(|newest| *newest >= place.entry)
+            .await
+            .ok()?;
+        lines.stream = Arc::new(StreamName {
+            number: stream.number,
+            name: String::from_utf8_lossy(name).into_owned(),
+            identity: stream.identity.clone(),
+        });
+        lines.chunker = Chunker::new((context.framer)(), context.max_line, place.offset);
+        lines.count = place.lines;
+        lines.end = place.offset;
+        lines.named = true;
+        Some(place)
+    }
+
     /// Reads one connection to its end, a stop, or the learner's.
     async fn read(
         &self,
         mut input: tokio::net::tcp::OwnedReadHalf,
-        peer: SocketAddr,
+        lines: &mut Lines,
         replies: Option<Replies>,
     ) {
         let context = &self.context;
-        let stream = Arc::new(StreamName {
-            number: self.next_number.fetch_add(1, Ordering::Relaxed),
-            name: peer.to_string(),
-            identity: Vec::new(),
-        });
-        let mut chunker = Chunker::new((context.framer)(), context.max_line, 0);
+        let peer = lines.stream.name.clone();
+        let Lines {
+            stream,
+            chunker,
+            count,
+            end,
+            named,
+            leave,
+        } = lines;
         let mut junk = 0;
         let mut ended = false;
         while !ended {
@@ -241,7 +421,7 @@ impl Shared {
                 // Taken here, given back by the writer when the chunk is answered.
                 let permit = tokio::select! {
                     permit = replies.unanswered.acquire() => permit,
-                    () = context.stop.cancelled() => return,
+                    () = leave.cancelled() => return,
                 };
                 let Ok(permit) = permit else {
                     return;
@@ -251,10 +431,10 @@ impl Shared {
             while !ended && !chunker.has_lines() {
                 let n = tokio::select! {
                     // A reset ends the stream as a close does; whole lines before it count.
-                    read = self.read_some(&mut input, &mut chunker) => read.unwrap_or(0),
-                    () = context.stop.cancelled() => return,
+                    read = self.read_some(&mut input, chunker) => read.unwrap_or(0),
+                    () = leave.cancelled() => return,
                 };
-                context.count_read(n, &mut chunker);
+                context.count_read(n, chunker);
                 ended = n == 0;
                 junk = if chunker.has_lines() {
                     0
@@ -272,12 +452,20 @@ impl Shared {
                     ended = true;
                 }
             }
-            if ended {
+            if ended && *named {
+                // The client sends an unfinished line again.
+                if !chunker.has_lines() {
+                    return;
+                }
+            } else if ended {
                 chunker.finish();
             }
             let now = context.clock.now();
-            let chunk = chunker.take(context.index, now, Arc::clone(&stream), ended);
-            let reply = replies.as_ref().map(|r| r.sender.clone());
+            let last = ended && !*named;
+            let chunk = chunker.take(context.index, now, Arc::clone(stream), last);
+            *count += chunk.lines.len() as u64;
+            *end = chunk.end;
+            let reply = replies.as_ref().map(|r| r.answer(*count));
             if context.deliver_unrepeatable(chunk, reply).await.is_err() {
                 return;
             }
@@ -342,5 +530,6 @@ async fn write_replies(
     let _ = output.shutdown().await;
 }
 
+mod acknowledge;
 #[cfg(test)]
 mod tests;

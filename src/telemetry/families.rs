@@ -16,6 +16,10 @@ const LATENCY: &[f64] = &[
 const BATCH: &[f64] = &[
     1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0,
 ];
+/// Seconds that one write and sync of the ledger take.
+const SYNC: &[f64] = &[
+    0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0,
+];
 /// Seconds that one snapshot takes.
 const SNAPSHOT: &[f64] = &[
     0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0,
@@ -202,6 +206,20 @@ families! {
         "Snapshots left out because the one before was still being written.");
     snapshot_invalid: IntCounterVec = counter("snapshot_invalid_total", [];
         "Damaged snapshots that an older one took the place of.");
+    ledger_sync: HistogramVec = histogram("ledger_sync_duration_seconds", [], SYNC;
+        "Time from a batch's being handed to the system to its being on disk.");
+    ledger_bytes: IntGaugeVec = gauge("ledger_bytes", [];
+        "Size of the ledger on disk.");
+    ledger_segments: IntGaugeVec = gauge("ledger_segments", [];
+        "Files of the ledger.");
+    ledger_failures: IntCounterVec = counter("ledger_failures_total", [];
+        "Attempts to write or sync the ledger that failed.");
+    ledger_failing: IntGaugeVec = gauge("ledger_failing", [];
+        "1 while the ledger cannot be written and intake waits for it.");
+    ledger_replayed: IntCounterVec = counter("ledger_replayed_lines_total", [];
+        "Lines learned again from the ledger at the start.");
+    ledger_torn: IntCounterVec = counter("ledger_torn_bytes_total", [];
+        "Bytes cut off the end of the ledger at the start: they were on their way in a crash.");
 
     reload_successful: IntGaugeVec = gauge("config_last_reload_successful", [];
         "1 if the last reading of the configuration succeeded.");

@@ -352,6 +352,39 @@ impl SnapshotMetrics {
     }
 }
 
+/// The ledger's series.
+#[derive(Clone, Debug)]
+pub struct LedgerMetrics {
+    /// Seconds that a write with its sync takes.
+    pub duration: Histogram,
+    /// Bytes on disk.
+    pub bytes: IntGauge,
+    /// Files.
+    pub segments: IntGauge,
+    /// Attempts that failed.
+    pub failures: IntCounter,
+    /// 1 while they fail.
+    pub failing: IntGauge,
+    /// Lines learned again at the start.
+    pub replayed: IntCounter,
+    /// Bytes cut off at the start.
+    pub torn: IntCounter,
+}
+
+impl LedgerMetrics {
+    pub(super) fn new(families: &Families, kept: bool) -> LedgerMetrics {
+        LedgerMetrics {
+            duration: distribution(&families.ledger_sync, &[], kept),
+            bytes: integer(&families.ledger_bytes, &[], kept),
+            segments: integer(&families.ledger_segments, &[], kept),
+            failures: count(&families.ledger_failures, &[], kept),
+            failing: integer(&families.ledger_failing, &[], kept),
+            replayed: count(&families.ledger_replayed, &[], kept),
+            torn: count(&families.ledger_torn, &[], kept),
+        }
+    }
+}
+
 /// The series of the program itself.
 #[derive(Clone, Debug)]
 pub struct ProgramMetrics {

@@ -7,7 +7,8 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::families::Families;
 use super::handles::{
-    ModelMetrics, ProgramMetrics, QueueMetrics, SinkMetrics, SnapshotMetrics, SourceMetrics,
+    LedgerMetrics, ModelMetrics, ProgramMetrics, QueueMetrics, SinkMetrics, SnapshotMetrics,
+    SourceMetrics,
 };
 use super::process::ProcessCollector;
 use crate::base::{Micros, Task};
@@ -54,6 +55,8 @@ pub struct Series<'a> {
     pub queues: &'a [&'a str],
     /// State is kept.
     pub state: bool,
+    /// There is a ledger.
+    pub ledger: bool,
     /// The program's version.
     pub version: &'a str,
     /// The revision it was built from.
@@ -76,6 +79,8 @@ pub struct Metrics {
     pub queues: Vec<QueueMetrics>,
     /// The snapshots'.
     pub snapshot: SnapshotMetrics,
+    /// The ledger's.
+    pub ledger: LedgerMetrics,
     /// The program's.
     pub program: ProgramMetrics,
 }
@@ -115,6 +120,7 @@ impl Metrics {
                 .map(|name| QueueMetrics::new(&families, name))
                 .collect(),
             snapshot: SnapshotMetrics::new(&families, series.state),
+            ledger: LedgerMetrics::new(&families, series.ledger),
             program: ProgramMetrics::new(&families, series.started.as_seconds()),
             registry,
         }
@@ -174,6 +180,7 @@ mod tests {
             sinks: &["alerts"],
             queues: &["learn"],
             state: true,
+            ledger: true,
             version: "0.1.0",
             revision: "abc",
             started: Micros(1_795_428_902_500_000),
@@ -282,6 +289,7 @@ mod tests {
             sinks: &["stdout"],
             queues: &["learn"],
             state: false,
+            ledger: false,
             version: "0.1.0",
             revision: "abc",
             started: Micros(0),

@@ -24,6 +24,7 @@ mod deploy;
 mod eval;
 mod expectation;
 mod hostile;
+mod journal;
 mod nab;
 mod pipeline;
 mod recovery;

@@ -1,6 +1,7 @@
 //! Connections against a stand-in for the engine.
 
 use super::super::chunker::tests::texts;
+use super::super::context::Delivery;
 use super::super::context::tests::Harness;
 use super::*;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -18,6 +19,13 @@ fn start(reply: Reply, max_connections: usize) -> (Harness, SocketAddr) {
     (harness, address)
 }
 
+fn answer_with(delivery: &Delivery, lines: Vec<u8>) {
+    let Some(Answer::Lines(to)) = &delivery.reply else {
+        panic!("no reply was asked for");
+    };
+    to.try_send(lines).unwrap();
+}
+
 #[tokio::test]
 async fn a_half_closed_connection_gets_its_replies_in_order_before_the_close() {
     let (mut harness, address) = start(Reply::Prediction, 10);
@@ -27,8 +35,7 @@ async fn a_half_closed_connection_gets_its_replies_in_order_before_the_close() {
     loop {
         let delivery = harness.next().await.unwrap();
         let answer = texts(&delivery.chunk).join("!\n") + "!\n";
-        let reply = delivery.reply.unwrap();
-        reply.try_send(answer.into_bytes()).unwrap();
+        answer_with(&delivery, answer.into_bytes());
         if delivery.chunk.last {
             break;
         }
@@ -75,8 +82,7 @@ async fn a_client_that_reads_no_replies_holds_up_only_itself() {
         let Ok(delivery) = next else {
             break;
         };
-        let reply = delivery.unwrap().reply.unwrap();
-        reply.try_send(answer.clone()).unwrap();
+        answer_with(&delivery.unwrap(), answer.clone());
         unanswered += 1;
     }
     assert!(unanswered < 2 * UNANSWERED, "it kept reading");
@@ -98,11 +104,8 @@ async fn a_stop_ends_reading_and_lets_the_writer_finish() {
         harness.next().await.is_none(),
         "every task lets go of its sender"
     );
-    delivery
-        .reply
-        .unwrap()
-        .try_send(b"answer\n".to_vec())
-        .unwrap();
+    answer_with(&delivery, b"answer\n".to_vec());
+    drop(delivery);
     let mut got = String::new();
     client.read_to_string(&mut got).await.unwrap();
     assert_eq!(got, "answer\n");

@@ -1,0 +1,264 @@
+//! The ledger at work: the learner's thread frames what cannot be read again before it learns from
+//! it, a thread of its own brings the frames to disk.
+//!
+//! Invariant: nothing counts as durable before it is synced, with all before it. Learning does not
+//! wait for the disk, but for room: what waits for the disk is bounded, so a full disk holds up
+//! learning, then the sources, and both go on by themselves once there is room.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::{Chunk, Clock};
+use crate::state::StoreError;
+use crate::state::ledger::{Batch, Encoder, SegmentWriter};
+use crate::telemetry::LedgerMetrics;
+
+/// Bytes that may wait for the disk.
+const MOST_WAITING: usize = 64 << 20;
+/// Between attempts while the disk is full.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+/// Failures one after the other, other than a full disk, after which storage counts as broken.
+const MOST_FAILURES: u32 = 5;
+/// Between attempts after such a failure.
+const FAILURE_RETRY: Duration = Duration::from_millis(200);
+
+/// What both threads see.
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Something waits, or the ledger ends.
+    work: Condvar,
+    /// There is more room.
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    spare: Vec<Batch>,
+    /// Segments up to this frame are not needed any more.
+    remove_before: u64,
+    ended: bool,
+    /// Why nothing becomes durable any more.
+    broken: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The learner's side.
+pub(crate) struct Ledger {
+    encoder: Encoder,
+    shared: Arc<Shared>,
+    durable: watch::Receiver<u64>,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+/// Tells what is durable, and which frames nobody needs any more.
+#[derive(Clone)]
+pub(crate) struct LedgerControl {
+    shared: Arc<Shared>,
+    durable: watch::Receiver<u64>,
+}
+
+impl Ledger {
+    /// Goes on behind what the writer has, on a thread of its own. `durable` is told the number
+    /// of the newest frame on disk; `stop` is asked to stop everything if storage is broken.
+    pub(crate) fn start(
+        writer: SegmentWriter,
+        durable: watch::Sender<u64>,
+        metrics: LedgerMetrics,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> std::io::Result<Ledger> {
+        let shared = Arc::new(Shared::default());
+        let encoder = Encoder::new(writer.durable() + 1);
+        durable.send_replace(writer.durable());
+        let receiver = durable.subscribe();
+        let thread = LedgerThread {
+            writer,
+            shared: Arc::clone(&shared),
+            durable,
+            metrics,
+            clock,
+            stop,
+        };
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || thread.run())?;
+        Ok(Ledger {
+            encoder,
+            shared,
+            durable: receiver,
+            thread,
+        })
+    }
+
+    /// For whoever waits for frames to be durable.
+    pub(crate) fn control(&self) -> LedgerControl {
+        LedgerControl {
+            shared: Arc::clone(&self.shared),
+            durable: self.durable.clone(),
+        }
+    }
+
+    /// The number of the last frame.
+    pub(crate) fn last(&self) -> u64 {
+        self.encoder.next() - 1
+    }
+
+    /// Takes a chunk down; gives its frame's number. Waits while too much waits for the disk.
+    pub(crate) fn record(&mut self, source: &str, chunk: &Chunk) -> u64 {
+        let entry = self
+            .encoder
+            .data(source, chunk, None)
+            .expect("a chunk is smaller than the largest frame");
+        let mut waiting = self.shared.lock();
+        while waiting.bytes >= MOST_WAITING && !waiting.broken {
+            let woken = self.shared.room.wait(waiting);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        let spare = waiting.spare.pop().unwrap_or_default();
+        let batch = self.encoder.take(spare);
+        waiting.bytes += batch.size();
+        waiting.batches.push_back(batch);
+        self.shared.work.notify_one();
+        entry
+    }
+
+    /// Waits until everything is on disk.
+    ///
+    /// # Errors
+    /// The failure after which nothing became durable any more.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        self.shared.lock().ended = true;
+        self.shared.work.notify_one();
+        self.thread.join().unwrap_or(Ok(()))
+    }
+}
+
+impl LedgerControl {
+    /// Waits until a frame is durable; false if it never will be.
+    pub(crate) fn wait(&self, entry: u64) -> bool {
+        let mut waiting = self.shared.lock();
+        while *self.durable.borrow() < entry {
+            if waiting.broken {
+                return false;
+            }
+            let woken = self.shared.room.wait(waiting);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// Two snapshots hold everything up to this frame.
+    pub(crate) fn remove_before(&self, entry: u64) {
+        self.shared.lock().remove_before = entry;
+        self.shared.work.notify_one();
+    }
+}
+
+/// The thread's side.
+struct LedgerThread {
+    writer: SegmentWriter,
+    shared: Arc<Shared>,
+    durable: watch::Sender<u64>,
+    metrics: LedgerMetrics,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+}
+
+impl LedgerThread {
+    fn run(mut self) -> Result<(), StoreError> {
+        let mut removed = 0;
+        loop {
+            let mut waiting = self.shared.lock();
+            while waiting.batches.is_empty() && !waiting.ended && waiting.remove_before == removed {
+                let woken = self.shared.work.wait(waiting);
+                waiting = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+            for batch in waiting.batches.drain(..) {
+                self.writer.push(batch);
+            }
+            let remove_before = waiting.remove_before;
+            let ended = waiting.ended;
+            drop(waiting);
+            if self.writer.is_pending() {
+                self.commit()?;
+            }
+            if remove_before != removed {
+                removed = remove_before;
+                if let Err(error) = self.writer.remove_before(remove_before) {
+                    // Nothing is lost by it; the next snapshot tries again.
+                    tracing::warn!(%error, "an old part of the ledger could not be deleted");
+                }
+            }
+            self.metrics.bytes.set(self.writer.bytes() as i64);
+            self.metrics.segments.set(self.writer.segments() as i64);
+            if ended && self.shared.lock().batches.is_empty() {
+                return self.writer.seal();
+            }
+        }
+    }
+
+    /// Brings everything to disk, however long the disk is full.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let mut failures = 0;
+        loop {
+            let began = self.clock.now();
+            let error = match self.writer.commit() {
+                Ok(durable) => {
+                    let took = (self.clock.now().0 - began.0) as f64 / 1e6;
+                    self.metrics.duration.observe(took);
+                    if failures > 0 {
+                        tracing::info!("the ledger is written again");
+                    }
+                    self.metrics.failing.set(0);
+                    self.tell(durable);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            self.metrics.failures.inc();
+            self.metrics.failing.set(1);
+            if failures == 0 {
+                tracing::error!(%error, "the ledger cannot be written: trying again");
+            }
+            let full = error.is_no_space();
+            failures += 1;
+            if !full && failures >= MOST_FAILURES {
+                self.shared.lock().broken = true;
+                self.shared.room.notify_all();
+                self.stop.cancel();
+                return Err(error);
+            }
+            if full && self.shared.lock().ended {
+                // A stop is not held up by a full disk; what is not durable was not acknowledged.
+                self.shared.lock().broken = true;
+                self.shared.room.notify_all();
+                return Err(error);
+            }
+            std::thread::sleep(if full { FULL_RETRY } else { FAILURE_RETRY });
+        }
+    }
+
+    fn tell(&mut self, durable: u64) {
+        let mut waiting = self.shared.lock();
+        waiting.bytes = waiting.batches.iter().map(Batch::size).sum();
+        while let Some(spare) = self.writer.spare() {
+            waiting.spare.push(spare);
+        }
+        self.durable.send_replace(durable);
+        drop(waiting);
+        self.shared.room.notify_all();
+    }
+}
