@@ -124,9 +124,12 @@ pub struct HashedFeature {
 /// Names of nested fields arrive dotted (`user.age`). A method that answers with an error ends
 /// the decoding of the line; the decoder adds the place.
 pub trait FieldSink {
-    /// If `rest`, in which a name begins whose end is the first quote, begins with the name that
-    /// the sink expects next: that name's length. The field told next is then of this name, and
-    /// whatever name is told with it is not looked at again. Only for speed: `None` is always right.
+    /// The line that is about to be told. Texts and literals may be parts of it, which a sink can
+    /// keep as places in the line instead of copies; they need not.
+    fn line(&mut self, _line: &str) {}
+    /// If `rest` begins with a quoted name that the sink knows, and a colon: how many bytes that
+    /// is. The field told next is then of this name, and whatever name is told with it is not
+    /// looked at again. Only for speed: `None` is always right.
     fn expected(&mut self, _rest: &[u8]) -> Option<usize> {
         None
     }

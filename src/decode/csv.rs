@@ -75,6 +75,7 @@ impl CsvDecoder {
             return Err(refuse(reason, 0));
         }
         let line = utf8(line)?;
+        out.line(line);
         let plain = is_plain(&self.config);
         let mut next = Some(0);
         for name in &self.names {
