@@ -70,7 +70,7 @@ impl JsonDecoder {
         self.open(scan, 1)?;
         let mut empty = true;
         loop {
-            // Names of a nested object arrive with those around it, so none is expected there.
+            // Names of a nested object arrive with those around it, so none is foreseen there.
             let opened = if self.prefixes.is_empty() && self.numbers(scan, out)? {
                 false
             } else {
@@ -103,41 +103,41 @@ impl JsonDecoder {
         }
     }
 
-    /// Takes members with names that the sink expects and values that are numbers, as many as
+    /// Takes members with names that the sink foresees and values that are numbers, as many as
     /// follow each other with nothing but single spaces between: most of most lines. True if the
     /// cursor is behind a value, false if it is where it was.
     #[inline]
     fn numbers<S: FieldSink>(&mut self, scan: &mut Scan<'_>, out: &mut S) -> Result<bool, Reject> {
         let bytes = scan.text.as_bytes();
-        let space = |at: usize| usize::from(bytes.get(at) == Some(&b' '));
-        let mut at = scan.at + space(scan.at);
-        let mut fields = self.fields;
-        let mut any = false;
+        // Places in a line are far from where they would wrap.
+        let behind_space = |at: usize| at.wrapping_add(usize::from(bytes.get(at) == Some(&b' ')));
+        // Between the quotes is all but two quotes and the colon.
+        let longest = self.limits.max_key.saturating_add(3);
+        let mut left = self.limits.max_fields.saturating_sub(self.fields);
+        let before = left;
+        let mut at = behind_space(scan.at);
         while let Some(rest) = bytes.get(at..)
-            && let Some(length) = out.expected(rest)
+            && let Some(name) = out.foreseen(rest)
         {
-            let from = at + length;
-            let from = from + space(from);
-            // Between the quotes is what all but two quotes and the colon are.
+            let from = behind_space(at.wrapping_add(name.length as usize));
             if !matches!(bytes.get(from), Some(b'-' | b'0'..=b'9'))
-                || fields >= self.limits.max_fields
-                || length - 3 > self.limits.max_key
+                || left == 0
+                || name.length as usize > longest
             {
                 break;
             }
             let (value, end) = number::json(bytes, from, self.limits.max_number)?;
-            out.number(&[], value, &bytes[from..end])
+            out.foreseen_number(name, value, &bytes[from..end])
                 .map_err(|reason| refuse(reason, at))?;
-            fields += 1;
-            any = true;
+            left -= 1;
             scan.at = end;
             if bytes.get(end) != Some(&b',') {
                 break;
             }
-            at = end + 1 + space(end + 1);
+            at = behind_space(end.wrapping_add(1));
         }
-        self.fields = fields;
-        Ok(any)
+        self.fields += before - left;
+        Ok(left < before)
     }
 
     /// Takes the brace that ends an object; true when it was the record itself.
@@ -157,14 +157,15 @@ impl JsonDecoder {
         let start = scan.at;
         let prefix = self.path.len();
         let text: &str = scan.text;
-        // Only a whole name can be expected: within an object it is a part of one.
-        let expected = match text.as_bytes().get(start..) {
-            Some(rest) if prefix == 0 => out.expected(rest),
+        // Only a whole name can be foreseen: within an object it is a part of one.
+        let foreseen = match text.as_bytes().get(start..) {
+            Some(rest) if prefix == 0 => out.foreseen(rest),
             _ => None,
         };
-        let key = if let Some(length) = expected {
+        let key = if let Some(name) = foreseen {
+            out.foresee(name);
             // The colon has been seen, too.
-            let key = &text[start + 1..start + length - 2];
+            let key = &text[start + 1..start + name.length as usize - 2];
             scan.at = start + key.len() + 2;
             after_key(scan, &self.limits, &mut self.fields, start)?;
             key

@@ -3,6 +3,11 @@
 //! Invariant: a name once numbered keeps its number; beyond the limits of the table (in names and
 //! in bytes) new names get none, so names from the network cannot fill the memory.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a few instructions in the loop over fields, which calls would double"
+)]
+
 use std::hash::BuildHasher as _;
 
 use foldhash::quality::FixedState;
@@ -72,7 +77,7 @@ const EMPTY: Slot = Slot {
 
 /// Where a name lies in the table, until another is added.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(usize);
+pub(super) struct Place(pub u32);
 
 /// An open-addressed hash table, with all names one after the other in a buffer beside it.
 #[derive(Clone, Debug)]
@@ -129,7 +134,8 @@ impl NameTable {
 
     /// Where a name lies.
     pub fn place(&self, name: &[u8]) -> Option<Place> {
-        self.probe(name, self.key(name)).ok().map(Place)
+        let place = self.probe(name, self.key(name)).ok()?;
+        Some(Place(place as u32))
     }
 
     /// The number of a name, which gets one if it is new and there is room.
@@ -142,7 +148,7 @@ impl NameTable {
     pub fn place_or_insert(&mut self, name: &[u8]) -> Option<Place> {
         let key = self.key(name);
         let place = match self.probe(name, key) {
-            Ok(place) => return Some(Place(place)),
+            Ok(place) => return Some(Place(place as u32)),
             Err(place) => place,
         };
         let end = self.bytes.len() + name.len();
@@ -157,10 +163,11 @@ impl NameTable {
         self.bytes.extend_from_slice(name);
         self.ends.push(end as u32);
         if self.len() * 2 <= self.slots.len() {
-            return Some(Place(place));
+            return Some(Place(place as u32));
         }
         self.grow();
-        self.probe(name, key).ok().map(Place)
+        let place = self.probe(name, key).ok()?;
+        Some(Place(place as u32))
     }
 
     /// If `rest` begins with a quoted plain name of the table and a colon: where the name lies, and
@@ -168,7 +175,7 @@ impl NameTable {
     #[inline]
     pub fn place_of_member(&self, rest: &[u8]) -> Option<(Place, usize)> {
         let (quote, after) = rest.split_first()?;
-        let words = words(after)?;
+        let words = words(after.first_chunk()?);
         let quotes = words.map(|word| below(word ^ (ONES * b'"' as u64), 1) & HIGH);
         let length = if quotes[0] != 0 {
             quotes[0].trailing_zeros() / 8
@@ -181,19 +188,19 @@ impl NameTable {
         }
         let key = Key::short([words[0] & mask[0], words[1] & mask[1]], length);
         let place = self.probe_key(key, |_| true).ok()?;
-        Some((Place(place), length + 3))
+        Some((Place(place as u32), length + 3))
     }
 
     /// The number of the name at a place.
     #[inline]
     pub fn id_at(&self, place: Place) -> u32 {
-        self.slots[place.0].id
+        self.slots[place.0 as usize].id
     }
 
     /// The stamp of the name at a place; 0 at first.
     #[inline]
     pub fn stamp_at(&mut self, place: Place) -> &mut u32 {
-        &mut self.slots[place.0].stamp
+        &mut self.slots[place.0 as usize].stamp
     }
 
     /// Sets all stamps back to 0.
@@ -269,31 +276,39 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// Of a plain name of at most 12 bytes; `None` for others.
-    pub fn of(name: &[u8]) -> Option<Token> {
+    /// Of a plain name of at most 12 bytes. Of any other: one that nothing begins with.
+    pub fn of(name: &[u8]) -> Token {
         let plain = |b: &u8| *b >= b' ' && !matches!(b, b'"' | b'\\');
-        if name.len() + 3 > LONGEST_SHORT || !name.iter().all(plain) {
-            return None;
+        let length = name.len() + 3;
+        if length > LONGEST_SHORT || !name.iter().all(plain) {
+            return Token {
+                // No such byte is in any text.
+                words: [u64::MAX; 2],
+                mask: [u64::MAX; 2],
+                length: 0,
+            };
         }
         let mut bytes = [0; 16];
         bytes[0] = b'"';
         bytes[1..=name.len()].copy_from_slice(name);
-        bytes[name.len() + 1..name.len() + 3].copy_from_slice(b"\":");
-        let length = name.len() + 3;
-        Some(Token {
-            words: words(&bytes)?,
+        bytes[name.len() + 1..length].copy_from_slice(b"\":");
+        Token {
+            words: words(&bytes),
             mask: FIRST_BYTES[length],
             length: length as u32,
-        })
+        }
     }
 
     /// How many bytes it has, if `rest` begins with it.
-    #[inline]
-    pub fn begins(&self, rest: &[u8]) -> Option<usize> {
-        let words = words(rest).or_else(|| short_words(rest))?;
+    #[inline(always)]
+    pub fn begins(&self, rest: &[u8]) -> Option<u32> {
+        let words = match rest.first_chunk() {
+            Some(chunk) => words(chunk),
+            None => short_words(rest)?,
+        };
         let differ = ((words[0] ^ self.words[0]) & self.mask[0])
             | ((words[1] ^ self.words[1]) & self.mask[1]);
-        (differ == 0).then_some(self.length as usize)
+        (differ == 0).then_some(self.length)
     }
 }
 
@@ -304,16 +319,15 @@ fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * u64::from(limit)) & !word
 }
 
-/// The first sixteen bytes.
-#[inline]
-fn words(bytes: &[u8]) -> Option<[u64; 2]> {
-    let (first, rest) = bytes.split_first_chunk::<8>()?;
-    let second = rest.first_chunk::<8>()?;
-    Some([u64::from_le_bytes(*first), u64::from_le_bytes(*second)])
+/// Sixteen bytes as two words.
+#[inline(always)]
+fn words(bytes: &[u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*bytes);
+    [both as u64, (both >> 64) as u64]
 }
 
 /// All bytes, zeros after them; `None` of more than fifteen.
-#[inline]
+#[inline(never)]
 fn short_words(bytes: &[u8]) -> Option<[u64; 2]> {
     if bytes.len() > LONGEST_SHORT {
         return None;
@@ -399,17 +413,17 @@ mod tests {
             assert!(id.is_some() && table.find(name) == id);
             let member = [b"\"", name, b"\":1.5 and what follows it"].concat();
             assert!(table.place_of_member(&member).is_none());
-            assert!(Token::of(name).is_none());
+            assert_eq!(Token::of(name).begins(&member), None);
         }
     }
 
     #[test]
     fn a_token_begins_a_member_of_its_name_and_no_other() {
         for name in ["", "x", "x12", "abcdefgh", "abcdefghijkl"] {
-            let token = Token::of(name.as_bytes()).unwrap();
+            let token = Token::of(name.as_bytes());
             for value in ["", "1", "1.25", "\"a text that is long enough\""] {
                 let member = format!("\"{name}\":{value}");
-                assert_eq!(token.begins(member.as_bytes()), Some(name.len() + 3));
+                assert_eq!(token.begins(member.as_bytes()), Some(name.len() as u32 + 3));
                 for other in [
                     format!("\"{name}x\":{value}"),
                     format!("\"{name}\" :{value}"),
@@ -419,7 +433,8 @@ mod tests {
                 }
             }
         }
-        assert!(Token::of(b"abcdefghijklm").is_none());
+        let long = b"\"abcdefghijklm\":1";
+        assert_eq!(Token::of(b"abcdefghijklm").begins(long), None);
     }
 
     #[test]

@@ -286,11 +286,15 @@ impl Features<'_> {
     /// Puts a number where it goes; false if that is not settled.
     #[inline]
     fn number<'n>(&mut self, target: Target, x: f64, name: impl FnOnce() -> &'n [u8]) -> bool {
+        // The first of both is nearly always so.
+        if let Target::Column(column) = target
+            && let Some(cell) = self.row.dense.get_mut(column as usize)
+        {
+            *cell = x;
+            return true;
+        }
         match target {
-            Target::Column(column) => match self.row.dense.get_mut(column as usize) {
-                Some(cell) => *cell = x,
-                None => self.set(column, x),
-            },
+            Target::Column(column) => self.set(column, x),
             Target::Slot(slot) => self.push(slot, x, |out| append(out, name())),
             Target::Nothing => {}
             Target::Open => return false,

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::names::{NO_ID, NameTable, Place, Token, same};
 use super::record::{Field, Kind, Record};
-use crate::base::{Example, FieldSink, HashedFeature, RejectReason};
+use crate::base::{Example, FieldSink, ForeseenName, HashedFeature, RejectReason};
 
 /// What a record may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,18 +57,8 @@ const MOST_PATIENCE: u32 = 1024;
 /// A name in its place of the order.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
+    token: Token,
     id: u32,
-    /// `None` for a name that is no short plain one.
-    token: Option<Token>,
-}
-
-/// The name of the field that is told next, where it was found in the line already.
-#[derive(Clone, Copy, Debug)]
-enum Foreseen {
-    Nothing,
-    /// It is the next in the order.
-    InOrder(u32),
-    At(Place),
 }
 
 /// Fills records with the fields of one source's lines.
@@ -93,7 +83,8 @@ pub struct FieldReader {
     patience: u32,
     /// The stamp of this line; never 0.
     current: u32,
-    foreseen: Foreseen,
+    /// The name of the field that is told next: an id in order, else a place of the table.
+    foreseen: Option<u32>,
 }
 
 /// The names that got ids since they were last handed over.
@@ -130,14 +121,14 @@ impl FieldReader {
             left: 0,
             patience: 1,
             current: 0,
-            foreseen: Foreseen::Nothing,
+            foreseen: None,
         }
     }
 
     /// Begins a line: whatever the sink is told becomes the record.
     pub fn sink<'a>(&'a mut self, record: &'a mut Record) -> RecordSink<'a> {
         record.clear();
-        self.foreseen = Foreseen::Nothing;
+        self.foreseen = None;
         self.next_line();
         RecordSink {
             reader: self,
@@ -262,10 +253,14 @@ impl RecordSink<'_> {
     #[inline(always)]
     fn keep(&mut self, piece: &[u8]) -> (u32, u32) {
         let start = piece.as_ptr().addr();
-        let end = start + piece.len();
+        let end = start.wrapping_add(piece.len());
         // Bytes of something else cannot lie at an address of the line.
         if start >= self.line.start && end <= self.line.end {
-            let place = |address| (address - self.line.start + self.base) as u32;
+            // Places in a line are far from where they would wrap.
+            let place = |address: usize| {
+                let place = address.wrapping_sub(self.line.start);
+                place.wrapping_add(self.base) as u32
+            };
             return (place(start), place(end));
         }
         self.copy(piece)
@@ -280,7 +275,6 @@ impl RecordSink<'_> {
 
     /// Keeps the field of this name: as a new one or, where the last of several counts, in place
     /// of the earlier one. The value lies at this place of the buffer of its kind.
-    #[inline(always)]
     fn put(
         &mut self,
         name: &[u8],
@@ -288,28 +282,20 @@ impl RecordSink<'_> {
         number: f64,
         (start, end): (u32, u32),
     ) -> Result<(), RejectReason> {
-        let mut field = Field {
+        let field = Field {
             number,
             id: NO_ID,
             start,
             end,
             kind,
         };
-        if let Foreseen::InOrder(id) = self.reader.foreseen {
-            self.reader.foreseen = Foreseen::Nothing;
-            field.id = id;
-            self.record.fields.push(field);
-            return Ok(());
-        }
-        self.put_otherwise(name, field)
-    }
-
-    /// Keeps a field that is not known to be in order.
-    #[inline(never)]
-    fn put_otherwise(&mut self, name: &[u8], field: Field) -> Result<(), RejectReason> {
-        match std::mem::replace(&mut self.reader.foreseen, Foreseen::Nothing) {
-            Foreseen::At(place) => self.put_at(place, field),
-            _ => self.put_named(name, field),
+        match self.reader.foreseen.take() {
+            None => self.put_named(name, field),
+            Some(id) if self.reader.in_order => {
+                self.record.fields.push(Field { id, ..field });
+                Ok(())
+            }
+            Some(place) => self.put_at(Place(place), field),
         }
     }
 
@@ -336,10 +322,30 @@ impl RecordSink<'_> {
 
     /// Looks the name up with which `rest` begins.
     #[inline(never)]
-    fn look_up(&mut self, rest: &[u8]) -> Option<usize> {
+    fn look_up(&mut self, rest: &[u8]) -> Option<ForeseenName> {
         let (place, length) = self.reader.table.place_of_member(rest)?;
-        self.reader.foreseen = Foreseen::At(place);
-        Some(length)
+        Some(ForeseenName {
+            length: length as u32,
+            name: place.0,
+        })
+    }
+
+    /// Keeps a number whose name lies at this place of the table; the line is not in order.
+    #[inline(never)]
+    fn put_number_at(
+        &mut self,
+        place: u32,
+        number: f64,
+        (start, end): (u32, u32),
+    ) -> Result<(), RejectReason> {
+        let field = Field {
+            number,
+            id: NO_ID,
+            start,
+            end,
+            kind: Kind::Number,
+        };
+        self.put_at(Place(place), field)
     }
 
     /// Keeps a field whose name lies at this place of the table; the line is not in order.
@@ -368,7 +374,7 @@ impl RecordSink<'_> {
         // Not behind a name without an id.
         if self.reader.order.len() == self.record.fields.len() {
             let token = Token::of(self.reader.table.name(id));
-            self.reader.order.push(Expected { id, token });
+            self.reader.order.push(Expected { token, id });
         }
     }
 
@@ -438,23 +444,49 @@ impl FieldSink for RecordSink<'_> {
     }
 
     #[inline(always)]
-    fn expected(&mut self, rest: &[u8]) -> Option<usize> {
-        let reader = &mut *self.reader;
-        reader.foreseen = Foreseen::Nothing;
-        if reader.in_order {
-            // What is another name, and what is the same in other words, shows when it is told.
-            let expected = reader.order.get(self.record.fields.len())?;
-            let length = expected.token.as_ref()?.begins(rest)?;
-            reader.foreseen = Foreseen::InOrder(expected.id);
-            return Some(length);
+    fn foreseen(&mut self, rest: &[u8]) -> Option<ForeseenName> {
+        if !self.reader.in_order {
+            return self.look_up(rest);
         }
-        self.look_up(rest)
+        // What is another name, and what is the same in other words, shows when it is told.
+        let expected = self.reader.order.get(self.record.fields.len())?;
+        let length = expected.token.begins(rest)?;
+        Some(ForeseenName {
+            length,
+            name: expected.id,
+        })
+    }
+
+    fn foresee(&mut self, name: ForeseenName) {
+        self.reader.foreseen = Some(name.name);
     }
 
     #[inline(always)]
+    fn foreseen_number(
+        &mut self,
+        name: ForeseenName,
+        value: f64,
+        literal: &[u8],
+    ) -> Result<(), RejectReason> {
+        // Adding zero turns -0.0 into 0.0 and changes nothing else.
+        let number = value + 0.0;
+        let (start, end) = self.keep(literal);
+        if !self.reader.in_order {
+            return self.put_number_at(name.name, number, (start, end));
+        }
+        self.record.fields.push(Field {
+            number,
+            id: name.name,
+            start,
+            end,
+            kind: Kind::Number,
+        });
+        Ok(())
+    }
+
+    #[inline]
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason> {
         let place = self.keep(literal);
-        // Adding zero turns -0.0 into 0.0 and changes nothing else.
         self.put(name, Kind::Number, value + 0.0, place)
     }
 
