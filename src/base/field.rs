@@ -119,16 +119,40 @@ pub struct HashedFeature {
     pub name: (u32, u32),
 }
 
+/// A name that a sink found where a member begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeseenName {
+    /// How many bytes it is with its quotes and the colon.
+    pub length: u32,
+    /// Which name it is, in the sink's own terms.
+    pub name: u32,
+}
+
 /// Takes the fields of one line from a decoder.
 ///
 /// Names of nested fields arrive dotted (`user.age`). A method that answers with an error ends
 /// the decoding of the line; the decoder adds the place.
 pub trait FieldSink {
-    /// If `rest`, in which a name begins whose end is the first quote, begins with the name that
-    /// the sink expects next: that name's length. The field told next is then of this name, and
-    /// whatever name is told with it is not looked at again. Only for speed: `None` is always right.
-    fn expected(&mut self, _rest: &[u8]) -> Option<usize> {
+    /// The line that is about to be told. Texts and literals may be parts of it, which a sink can
+    /// keep as places in the line instead of copies; they need not.
+    fn line(&mut self, _line: &str) {}
+    /// The name with which `rest` begins, if that is a quoted name that the sink knows, and a colon.
+    /// Only for speed: `None` is always right.
+    fn foreseen(&mut self, _rest: &[u8]) -> Option<ForeseenName> {
         None
+    }
+    /// The field told next is of this name, which the sink foresaw just now; whatever name is told
+    /// with it is not looked at again.
+    fn foresee(&mut self, _name: ForeseenName) {}
+    /// A number of a name that the sink foresaw just now.
+    fn foreseen_number(
+        &mut self,
+        name: ForeseenName,
+        value: f64,
+        literal: &[u8],
+    ) -> Result<(), RejectReason> {
+        self.foresee(name);
+        self.number(&[], value, literal)
     }
     /// A number: its value, and its literal as it stood in the line.
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason>;

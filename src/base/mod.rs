@@ -15,7 +15,7 @@ mod time;
 pub use chunk::{Chunk, LineSpan, StreamName};
 pub use codec::{Part, Reader, Section, SectionData, StateError, Writer, pack, unpack};
 pub use event::{Event, EventHead, EventKind, EventKinds, EventSink, Reason, RenderOptions};
-pub use field::{Example, FieldSink, HashedFeature, Reject, RejectReason};
+pub use field::{Example, FieldSink, ForeseenName, HashedFeature, Reject, RejectReason};
 pub use frame::{Cutter, Framer};
 pub use row::{Column, Label, Prediction, Row, Scale, Scratch, SkipReason, Task};
 pub use text::fixed_six;

@@ -85,6 +85,7 @@ impl CsvDecoder {
             return Err(refuse(reason, 0));
         }
         check_utf8(line)?;
+        out.line(line);
         // One past the delimiter; beyond the end of the line once the last column is read.
         let mut start = 0;
         for name in &self.names {

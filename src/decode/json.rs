@@ -44,6 +44,7 @@ impl JsonDecoder {
     pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
         let text = std::str::from_utf8(line)
             .map_err(|error| refuse(RejectReason::Utf8, error.valid_up_to()))?;
+        out.line(text);
         let mut scan = Scan { text, at: 0 };
         self.path.clear();
         self.prefixes.clear();
@@ -69,19 +70,24 @@ impl JsonDecoder {
         self.open(scan, 1)?;
         let mut empty = true;
         loop {
-            match scan.next_token() {
-                Some(b'"') => {
-                    if self.field(scan, out)? {
-                        empty = true;
-                        continue;
+            // Names of a nested object arrive with those around it, so none is foreseen there.
+            let opened = if self.prefixes.is_empty() && self.numbers(scan, out)? {
+                false
+            } else {
+                match scan.next_token() {
+                    Some(b'"') => self.field(scan, out)?,
+                    Some(b'}') if empty => {
+                        if self.close(scan) {
+                            return Ok(());
+                        }
+                        false
                     }
+                    _ => return Err(scan.refuse(RejectReason::Syntax)),
                 }
-                Some(b'}') if empty => {
-                    if self.close(scan) {
-                        return Ok(());
-                    }
-                }
-                _ => return Err(scan.refuse(RejectReason::Syntax)),
+            };
+            if opened {
+                empty = true;
+                continue;
             }
             // After a value: the ends of objects, then the next member.
             empty = false;
@@ -95,6 +101,43 @@ impl JsonDecoder {
             }
             scan.at += 1;
         }
+    }
+
+    /// Takes members with names that the sink foresees and values that are numbers, as many as
+    /// follow each other with nothing but single spaces between: most of most lines. True if the
+    /// cursor is behind a value, false if it is where it was.
+    #[inline]
+    fn numbers<S: FieldSink>(&mut self, scan: &mut Scan<'_>, out: &mut S) -> Result<bool, Reject> {
+        let bytes = scan.text.as_bytes();
+        // Places in a line are far from where they would wrap.
+        let behind_space = |at: usize| at.wrapping_add(usize::from(bytes.get(at) == Some(&b' ')));
+        // Between the quotes is all but two quotes and the colon.
+        let longest = self.limits.max_key.saturating_add(3);
+        let mut left = self.limits.max_fields.saturating_sub(self.fields);
+        let before = left;
+        let mut at = behind_space(scan.at);
+        while let Some(rest) = bytes.get(at..)
+            && let Some(name) = out.foreseen(rest)
+        {
+            let from = behind_space(at.wrapping_add(name.length as usize));
+            if !matches!(bytes.get(from), Some(b'-' | b'0'..=b'9'))
+                || left == 0
+                || name.length as usize > longest
+            {
+                break;
+            }
+            let (value, end) = number::json(bytes, from, self.limits.max_number)?;
+            out.foreseen_number(name, value, &bytes[from..end])
+                .map_err(|reason| refuse(reason, at))?;
+            left -= 1;
+            scan.at = end;
+            if bytes.get(end) != Some(&b',') {
+                break;
+            }
+            at = behind_space(end.wrapping_add(1));
+        }
+        self.fields += before - left;
+        Ok(left < before)
     }
 
     /// Takes the brace that ends an object; true when it was the record itself.
@@ -114,14 +157,16 @@ impl JsonDecoder {
         let start = scan.at;
         let prefix = self.path.len();
         let text: &str = scan.text;
-        // Only a whole name can be expected: within an object it is a part of one.
-        let expected = match text.as_bytes().get(start + 1..) {
-            Some(rest) if prefix == 0 => out.expected(rest),
+        // Only a whole name can be foreseen: within an object it is a part of one.
+        let foreseen = match text.as_bytes().get(start..) {
+            Some(rest) if prefix == 0 => out.foreseen(rest),
             _ => None,
         };
-        let key = if let Some(length) = expected {
-            scan.at = start + length + 2;
-            let key = &text[start + 1..start + 1 + length];
+        let key = if let Some(name) = foreseen {
+            out.foresee(name);
+            // The colon has been seen, too.
+            let key = &text[start + 1..start + name.length as usize - 2];
+            scan.at = start + key.len() + 2;
             after_key(scan, &self.limits, &mut self.fields, start)?;
             key
         } else {

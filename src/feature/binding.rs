@@ -3,7 +3,6 @@
 //!
 //! Invariant: a cache of what names decide. It is thrown away when records come with other ids.
 
-use super::columns::Place;
 use super::reader::Names;
 use super::record::{FieldValue, Record};
 use super::rules::{Reading, Rules};
@@ -50,20 +49,33 @@ impl FieldRef {
     }
 }
 
-/// What to do with a field.
+/// Where the numbers of a field go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Not settled, or not said by the name alone.
+    Open,
+    /// No feature.
+    Nothing,
+    /// This column.
+    Column(u32),
+    /// This slot of the hashed part.
+    Slot(u32),
+}
+
+/// How a field is read, and where its numbers go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Action {
     /// `None`: no feature.
     pub reading: Option<Reading>,
-    /// Where its numbers go, as far as that is settled.
-    pub place: Place,
+    pub target: Target,
 }
 
 impl Action {
     pub fn new(name: &[u8], rules: &Rules) -> Action {
+        let reading = rules.reading(name);
         Action {
-            reading: rules.reading(name),
-            place: Place::Nowhere,
+            target: reading.map_or(Target::Nothing, |_| Target::Open),
+            reading,
         }
     }
 }
@@ -72,8 +84,10 @@ impl Action {
 #[derive(Debug)]
 pub(super) struct Binding {
     reader: u64,
+    /// By id: all that most fields need, close together.
+    pub targets: Vec<Target>,
     /// By id.
-    pub actions: Vec<Action>,
+    pub readings: Vec<Option<Reading>>,
     pub filter: Option<FieldRef>,
     pub healthy: Option<FieldRef>,
     pub label: Option<FieldRef>,
@@ -89,7 +103,8 @@ impl Binding {
         let field = |name: &String| FieldRef::new(name, rules);
         Binding {
             reader: names.reader(),
-            actions: Vec::new(),
+            targets: Vec::new(),
+            readings: Vec::new(),
             filter: config.filter.as_ref().map(|c| field(&c.field)),
             healthy: config.healthy.as_ref().map(|c| field(&c.field)),
             label: config.label.as_ref().map(field),
@@ -112,9 +127,11 @@ impl Binding {
 
     /// Takes note of the names that got ids since the record before.
     pub fn refresh(&mut self, rules: &Rules, names: &Names) {
-        for id in self.actions.len()..names.len() {
+        for id in self.targets.len()..names.len() {
             let name = names.name(id as u32);
-            self.actions.push(Action::new(name, rules));
+            let action = Action::new(name, rules);
+            self.targets.push(action.target);
+            self.readings.push(action.reading);
             for field in self.fields() {
                 if field.name.as_bytes() == name {
                     field.id = Some(id as u32);

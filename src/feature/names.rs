@@ -3,40 +3,109 @@
 //! Invariant: a name once numbered keeps its number; beyond the limits of the table (in names and
 //! in bytes) new names get none, so names from the network cannot fill the memory.
 
-use std::hash::{BuildHasher as _, Hasher as _};
+#![allow(
+    clippy::inline_always,
+    reason = "a few instructions in the loop over fields, which calls would double"
+)]
+
+use std::hash::BuildHasher as _;
 
 use foldhash::quality::FixedState;
 
-/// An open-addressed hash table over names that lie one after the other in one buffer.
+/// Stands for a name that a table has no room for.
+pub(super) const NO_ID: u32 = u32::MAX;
+
+/// Longest name that lies in the table itself.
+const LONGEST_SHORT: usize = 15;
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// By number of bytes: which bits of two words they are.
+const FIRST_BYTES: [[u64; 2]; 16] = {
+    let mut masks = [[0; 2]; 16];
+    let mut bytes = 1;
+    while bytes < 16 {
+        masks[bytes] = masks[bytes - 1];
+        masks[bytes][(bytes - 1) / 8] |= 0xff << ((bytes - 1) % 8 * 8);
+        bytes += 1;
+    }
+    masks
+};
+
+/// What a name is compared by.
+///
+/// Short plain names (at most 15 bytes, that stand in a line of JSON as they are, without escapes)
+/// are their own key: the bytes, zeros after them, and in the last byte the length and one more. Of
+/// any other name it is a hash, with 255 in the last byte; so the key of a plain name is never
+/// that of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Key([u64; 2]);
+
+impl Key {
+    fn short(words: [u64; 2], length: usize) -> Key {
+        Key([words[0], words[1] | (length as u64 + 1) << 56])
+    }
+
+    fn long(hash: u64) -> Key {
+        Key([hash, 0xff << 56])
+    }
+
+    fn is_short(self) -> bool {
+        self.0[1] >> 56 != 0xff
+    }
+}
+
+/// A place of the table.
+///
+/// All that is needed of a name lies in one line of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+struct Slot {
+    key: Key,
+    /// The name's number; [`NO_ID`] where the place is empty.
+    id: u32,
+    /// Of the last record in which its user saw it.
+    stamp: u32,
+}
+
+const EMPTY: Slot = Slot {
+    key: Key([0; 2]),
+    id: NO_ID,
+    stamp: 0,
+};
+
+/// Where a name lies in the table, until another is added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(pub u32);
+
+/// An open-addressed hash table, with all names one after the other in a buffer beside it.
 #[derive(Clone, Debug)]
 pub(super) struct NameTable {
     hasher: FixedState,
+    /// What the hash of short names depends on; made from the seed.
+    secret: [u64; 2],
     most_names: usize,
     most_bytes: usize,
     bytes: Vec<u8>,
     /// Where each name ends in `bytes`; it starts where the one before ends.
     ends: Vec<u32>,
-    hashes: Vec<u64>,
-    /// Numbers by hash, linear probing; a power of two, at most half full.
-    slots: Vec<u32>,
+    /// Linear probing; a power of two, at most half full.
+    slots: Vec<Slot>,
 }
-
-/// Stands for a name that a table has no room for.
-pub(super) const NO_ID: u32 = u32::MAX;
-
-const EMPTY: u32 = NO_ID;
 
 impl NameTable {
     /// A table of at most so many names and bytes. The seed is what keeps a sender from choosing
     /// names that collide; nothing but speed depends on it.
     pub fn new(most_names: usize, most_bytes: usize, seed: u64) -> NameTable {
+        let hasher = FixedState::with_seed(seed);
         NameTable {
-            hasher: FixedState::with_seed(seed),
+            secret: [hasher.hash_one(1u64), hasher.hash_one(2u64)],
+            hasher,
             most_names,
             most_bytes,
             bytes: Vec::new(),
             ends: Vec::new(),
-            hashes: Vec::new(),
             slots: vec![EMPTY; 64],
         }
     }
@@ -58,68 +127,232 @@ impl NameTable {
         &self.bytes[start as usize..self.ends[number] as usize]
     }
 
-    /// The hash by which names are found.
-    fn hash(&self, name: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(name);
-        hasher.finish()
-    }
-
     /// The number of a name.
     pub fn find(&self, name: &[u8]) -> Option<u32> {
-        self.probe(name, self.hash(name)).ok()
+        self.place(name).map(|place| self.id_at(place))
+    }
+
+    /// Where a name lies.
+    pub fn place(&self, name: &[u8]) -> Option<Place> {
+        let place = self.probe(name, self.key(name)).ok()?;
+        Some(Place(place as u32))
     }
 
     /// The number of a name, which gets one if it is new and there is room.
     pub fn find_or_insert(&mut self, name: &[u8]) -> Option<u32> {
-        let hash = self.hash(name);
-        let slot = match self.probe(name, hash) {
-            Ok(number) => return Some(number),
-            Err(slot) => slot,
+        let place = self.place_or_insert(name)?;
+        Some(self.id_at(place))
+    }
+
+    /// Where a name lies; it gets a place if it is new and there is room.
+    pub fn place_or_insert(&mut self, name: &[u8]) -> Option<Place> {
+        let key = self.key(name);
+        let place = match self.probe(name, key) {
+            Ok(place) => return Some(Place(place as u32)),
+            Err(place) => place,
         };
         let end = self.bytes.len() + name.len();
         if self.len() >= self.most_names || end > self.most_bytes {
             return None;
         }
-        let number = self.len() as u32;
+        self.slots[place] = Slot {
+            key,
+            id: self.len() as u32,
+            stamp: 0,
+        };
         self.bytes.extend_from_slice(name);
         self.ends.push(end as u32);
-        self.hashes.push(hash);
-        self.slots[slot] = number;
-        if self.len() * 2 > self.slots.len() {
-            self.grow();
+        if self.len() * 2 <= self.slots.len() {
+            return Some(Place(place as u32));
         }
-        Some(number)
+        self.grow();
+        let place = self.probe(name, key).ok()?;
+        Some(Place(place as u32))
     }
 
-    /// The number of a name, or else the slot where it belongs.
-    fn probe(&self, name: &[u8], hash: u64) -> Result<u32, usize> {
+    /// If `rest` begins with a quoted plain name of the table and a colon: where the name lies, and
+    /// how many bytes that is with quotes and colon. `None` says nothing of what is there.
+    #[inline]
+    pub fn place_of_member(&self, rest: &[u8]) -> Option<(Place, usize)> {
+        let (quote, after) = rest.split_first()?;
+        let words = words(after.first_chunk()?);
+        let quotes = words.map(|word| below(word ^ (ONES * b'"' as u64), 1) & HIGH);
+        let length = if quotes[0] != 0 {
+            quotes[0].trailing_zeros() / 8
+        } else {
+            8 + quotes[1].trailing_zeros() / 8
+        } as usize;
+        let mask = FIRST_BYTES.get(length)?;
+        if *quote != b'"' || after.get(length + 1) != Some(&b':') {
+            return None;
+        }
+        let key = Key::short([words[0] & mask[0], words[1] & mask[1]], length);
+        let place = self.probe_key(key, |_| true).ok()?;
+        Some((Place(place as u32), length + 3))
+    }
+
+    /// The number of the name at a place.
+    #[inline]
+    pub fn id_at(&self, place: Place) -> u32 {
+        self.slots[place.0 as usize].id
+    }
+
+    /// The stamp of the name at a place; 0 at first.
+    #[inline]
+    pub fn stamp_at(&mut self, place: Place) -> &mut u32 {
+        &mut self.slots[place.0 as usize].stamp
+    }
+
+    /// Sets all stamps back to 0.
+    pub fn clear_stamps(&mut self) {
+        for slot in &mut self.slots {
+            slot.stamp = 0;
+        }
+    }
+
+    fn key(&self, name: &[u8]) -> Key {
+        if let Some(words) = short_words(name) {
+            let mask = FIRST_BYTES[name.len()];
+            let special = |word: u64| {
+                below(word, 0x20)
+                    | below(word ^ (ONES * b'"' as u64), 1)
+                    | below(word ^ (ONES * b'\\' as u64), 1)
+            };
+            // Marks are exact up to the first, and padding comes after it.
+            let marks = (special(words[0]) & mask[0]) | (special(words[1]) & mask[1]);
+            if marks & HIGH == 0 {
+                return Key::short(words, name.len());
+            }
+        }
+        Key::long(self.hasher.hash_one(name))
+    }
+
+    /// The product of two words that nobody knows without the seed, folded to one.
+    #[inline]
+    fn hash(&self, key: Key) -> usize {
+        let [a, b] = [key.0[0] ^ self.secret[0], key.0[1] ^ self.secret[1]];
+        let product = u128::from(a).wrapping_mul(b.into());
+        (product as u64 ^ (product >> 64) as u64) as usize
+    }
+
+    /// Where a name lies, or else where it belongs.
+    fn probe(&self, name: &[u8], key: Key) -> Result<usize, usize> {
+        self.probe_key(key, |id| key.is_short() || same(self.name(id), name))
+    }
+
+    #[inline]
+    fn probe_key(&self, key: Key, is_it: impl Fn(u32) -> bool) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
+        let mut place = self.hash(key) & mask;
         loop {
-            let number = self.slots[slot];
-            if number == EMPTY {
-                return Err(slot);
+            let slot = &self.slots[place];
+            if slot.key == key && is_it(slot.id) {
+                return Ok(place);
             }
-            if self.hashes[number as usize] == hash && same(self.name(number), name) {
-                return Ok(number);
+            if slot.id == NO_ID {
+                return Err(place);
             }
-            slot = (slot + 1) & mask;
+            place = (place + 1) & mask;
         }
     }
 
     fn grow(&mut self) {
-        let mask = self.slots.len() * 2 - 1;
-        let mut slots = vec![EMPTY; mask + 1];
-        for (number, hash) in self.hashes.iter().enumerate() {
-            let mut slot = *hash as usize & mask;
-            while slots[slot] != EMPTY {
-                slot = (slot + 1) & mask;
-            }
-            slots[slot] = number as u32;
+        let larger = vec![EMPTY; self.slots.len() * 2];
+        let smaller = std::mem::replace(&mut self.slots, larger);
+        for slot in smaller.into_iter().filter(|slot| slot.id != NO_ID) {
+            // Every name is in the table once, so that none is found.
+            let (Ok(place) | Err(place)) = self.probe_key(slot.key, |_| false);
+            self.slots[place] = slot;
         }
-        self.slots = slots;
     }
+}
+
+/// A quoted name with its colon, as it stands in a line where nothing is escaped or spaced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token {
+    words: [u64; 2],
+    mask: [u64; 2],
+    length: u32,
+}
+
+impl Token {
+    /// Of a plain name of at most 12 bytes. Of any other: one that nothing begins with.
+    pub fn of(name: &[u8]) -> Token {
+        let plain = |b: &u8| *b >= b' ' && !matches!(b, b'"' | b'\\');
+        let length = name.len() + 3;
+        if length > LONGEST_SHORT || !name.iter().all(plain) {
+            return Token {
+                // No such byte is in any text.
+                words: [u64::MAX; 2],
+                mask: [u64::MAX; 2],
+                length: 0,
+            };
+        }
+        let mut bytes = [0; 16];
+        bytes[0] = b'"';
+        bytes[1..=name.len()].copy_from_slice(name);
+        bytes[name.len() + 1..length].copy_from_slice(b"\":");
+        Token {
+            words: words(&bytes),
+            mask: FIRST_BYTES[length],
+            length: length as u32,
+        }
+    }
+
+    /// How many bytes it has, if `rest` begins with it.
+    #[inline(always)]
+    pub fn begins(&self, rest: &[u8]) -> Option<u32> {
+        let words = match rest.first_chunk() {
+            Some(chunk) => words(chunk),
+            None => short_words(rest)?,
+        };
+        let differ = ((words[0] ^ self.words[0]) & self.mask[0])
+            | ((words[1] ^ self.words[1]) & self.mask[1]);
+        (differ == 0).then_some(self.length)
+    }
+}
+
+/// Marks bytes below a limit of at most 128 in their highest bits; exact up to the lowest mark,
+/// since borrows only run upwards (Mycroft's test for a zero byte).
+#[inline]
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word
+}
+
+/// Sixteen bytes as two words.
+#[inline(always)]
+fn words(bytes: &[u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*bytes);
+    [both as u64, (both >> 64) as u64]
+}
+
+/// All bytes, zeros after them; `None` of more than fifteen.
+#[inline(never)]
+fn short_words(bytes: &[u8]) -> Option<[u64; 2]> {
+    if bytes.len() > LONGEST_SHORT {
+        return None;
+    }
+    let (first, rest) = match bytes.split_first_chunk::<8>() {
+        Some((first, rest)) => (u64::from_le_bytes(*first), rest),
+        None => (0, bytes),
+    };
+    // Up to seven bytes from both of their ends; where the two meet, they agree.
+    let length = rest.len();
+    let word = if let (Some(a), Some(b)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        let [a, b] = [a, b].map(|four| u64::from(u32::from_le_bytes(*four)));
+        a | b << (8 * (length - 4))
+    } else if let (Some(a), Some(b)) = (rest.first(), rest.last()) {
+        let middle = rest[length / 2];
+        let [a, m, b] = [*a, middle, *b].map(u64::from);
+        a | m << (8 * (length / 2)) | b << (8 * (length - 1))
+    } else {
+        0
+    };
+    Some(if bytes.len() < 8 {
+        [word, 0]
+    } else {
+        [first, word]
+    })
 }
 
 /// Whether two names are the same; names are short, and a call to compare memory is not.
@@ -144,6 +377,65 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_and_the_same_bytes_in_a_line_have_the_same_key() {
+        let mut table = NameTable::new(100, 1 << 20, 7);
+        let all = b"abcdefghijklmnopq";
+        for length in 0..=all.len() {
+            let name = &all[..length];
+            let place = table.place_or_insert(name).unwrap();
+            let id = table.id_at(place);
+            let member = [b"\"", name, b"\":1.5 and what follows it"].concat();
+            let found = table.place_of_member(&member);
+            if length <= LONGEST_SHORT {
+                let (place, taken) = found.unwrap();
+                assert_eq!((table.id_at(place), taken), (id, length + 3));
+            } else {
+                assert!(found.is_none());
+            }
+            for other in [
+                [b"\"", name, b"\" :1.5 and what follows it"].concat(),
+                [b"'", name, b"\":1.5 and what follows it"].concat(),
+                [b"\"", name, b"!\":1.5 and what follows it"].concat(),
+                [b"\"", name, b"\\\":1.5 and what follows it"].concat(),
+            ] {
+                assert!(table.place_of_member(&other).is_none(), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_needs_escapes_is_not_found_without_them() {
+        let mut table = NameTable::new(100, 1 << 20, 7);
+        for name in [b"a\nb".as_slice(), b"\\", b"\0", b"abcdefgh\x1f"] {
+            let id = table.find_or_insert(name);
+            assert!(id.is_some() && table.find(name) == id);
+            let member = [b"\"", name, b"\":1.5 and what follows it"].concat();
+            assert!(table.place_of_member(&member).is_none());
+            assert_eq!(Token::of(name).begins(&member), None);
+        }
+    }
+
+    #[test]
+    fn a_token_begins_a_member_of_its_name_and_no_other() {
+        for name in ["", "x", "x12", "abcdefgh", "abcdefghijkl"] {
+            let token = Token::of(name.as_bytes());
+            for value in ["", "1", "1.25", "\"a text that is long enough\""] {
+                let member = format!("\"{name}\":{value}");
+                assert_eq!(token.begins(member.as_bytes()), Some(name.len() as u32 + 3));
+                for other in [
+                    format!("\"{name}x\":{value}"),
+                    format!("\"{name}\" :{value}"),
+                    format!("\"{name}\""),
+                ] {
+                    assert_eq!(token.begins(other.as_bytes()), None, "{other}");
+                }
+            }
+        }
+        let long = b"\"abcdefghijklm\":1";
+        assert_eq!(Token::of(b"abcdefghijklm").begins(long), None);
+    }
 
     #[test]
     fn names_are_the_same_if_every_byte_is() {

@@ -4,7 +4,7 @@
 //! the columns depend on the records before, in order, and on nothing else: not on ids, not on
 //! which records were refused, not on how many sources there are.
 
-use super::binding::{Action, Binding, FieldRef};
+use super::binding::{Action, Binding, FieldRef, Target};
 use super::columns::{Columns, Place};
 use super::example::{ExamplePlan, push_constant};
 use super::names::NO_ID;
@@ -105,20 +105,22 @@ impl Plan {
             grow,
         };
         for (index, field) in record.fields.iter().enumerate() {
-            // Nearly all of most records: a number whose column is known.
+            // Nearly all of most records: a number of which is known where it goes.
             if field.kind == Kind::Number
-                && let Some(Place::Column(column)) =
-                    binding.actions.get(field.id as usize).map(|a| a.place)
-                && let Some(cell) = features.row.dense.get_mut(column as usize)
+                && let Some(target) = binding.targets.get(field.id as usize)
+                && features.number(*target, field.number, || record.name(index, names))
             {
-                *cell = field.number;
                 continue;
             }
             let name = record.name(index, names);
             let value = record.value(index);
-            match field.id {
-                NO_ID => features.field(&mut Action::new(name, &self.rules), name, value),
-                id => features.field(&mut binding.actions[id as usize], name, value),
+            if field.id == NO_ID {
+                let mut action = Action::new(name, &self.rules);
+                features.field(action.reading.as_ref(), &mut action.target, name, value);
+            } else {
+                let id = field.id as usize;
+                let reading = binding.readings[id].as_ref();
+                features.field(reading, &mut binding.targets[id], name, value);
             }
         }
         for fields in &binding.interactions {
@@ -281,20 +283,48 @@ struct Features<'a> {
 }
 
 impl Features<'_> {
-    fn field(&mut self, action: &mut Action, name: &[u8], value: FieldValue<'_>) {
-        let Some(reading) = action.reading else {
+    /// Puts a number where it goes; false if that is not settled.
+    #[inline]
+    fn number<'n>(&mut self, target: Target, x: f64, name: impl FnOnce() -> &'n [u8]) -> bool {
+        // The first of both is nearly always so.
+        if let Target::Column(column) = target
+            && let Some(cell) = self.row.dense.get_mut(column as usize)
+        {
+            *cell = x;
+            return true;
+        }
+        match target {
+            Target::Column(column) => self.set(column, x),
+            Target::Slot(slot) => self.push(slot, x, |out| append(out, name())),
+            Target::Nothing => {}
+            Target::Open => return false,
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn field(
+        &mut self,
+        reading: Option<&Reading>,
+        target: &mut Target,
+        name: &[u8],
+        value: FieldValue<'_>,
+    ) {
+        let Some(reading) = reading else {
             return;
         };
         match reduce(value, reading.kind) {
             Reduced::Number(x) => {
-                if action.place == Place::Nowhere {
-                    action.place = self.columns.scalar(name, &reading, self.grow);
+                let mut place = *target;
+                if place == Target::Open {
+                    place = match self.columns.scalar(name, reading, self.grow) {
+                        Place::Column(column) => Target::Column(column),
+                        Place::Hashed => Target::Slot(reading.hash & self.rules.mask),
+                        Place::Nowhere => return,
+                    };
+                    *target = place;
                 }
-                match action.place {
-                    Place::Column(column) => self.set(column, x),
-                    Place::Hashed => self.push(reading.hash, x, |out| append(out, name)),
-                    Place::Nowhere => {}
-                }
+                self.number(place, x, || name);
             }
             Reduced::Category(text) => {
                 let hash = murmur3_32(text, reading.hash);
@@ -304,7 +334,7 @@ impl Features<'_> {
                     append(out, text);
                 });
             }
-            Reduced::Vector(values) => self.vector(name, &reading, values),
+            Reduced::Vector(values) => self.vector(name, reading, values),
             Reduced::Missing => {}
         }
     }

@@ -4,13 +4,24 @@
 //! it through [`NewNames`], which travel with the records. So lines can be decoded on one thread
 //! and learned from on another.
 //!
+//! Most streams have the same names in the same order in nearly every line. A reader keeps such an
+//! order; as long as a line keeps to it, each name is compared with one other and known not to have
+//! occurred before. From the first name on that does not, names are looked up in a table, where a
+//! stamp tells those that occurred in the line.
+//!
 //! Invariant: nothing but the speed of finding a field depends on the lines before.
 
+#![allow(
+    clippy::inline_always,
+    reason = "a few instructions in the loop over fields, which calls would double"
+)]
+
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::names::{NO_ID, NameTable, same};
+use super::names::{NO_ID, NameTable, Place, Token, same};
 use super::record::{Field, Kind, Record};
-use crate::base::{Example, FieldSink, HashedFeature, RejectReason};
+use crate::base::{Example, FieldSink, ForeseenName, HashedFeature, RejectReason};
 
 /// What a record may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +51,14 @@ impl Default for FieldLimits {
 /// Most bytes of names that are kept from line to line.
 const MOST_NAME_BYTES: usize = 8 << 20;
 
-/// What is known of an id.
+/// After so many lines that do not keep to the order, another is taken at the latest.
+const MOST_PATIENCE: u32 = 1024;
+
+/// A name in its place of the order.
 #[derive(Clone, Copy, Debug)]
-struct Known {
-    /// The record in which it was last seen, and its index there.
-    record: u64,
-    index: u32,
-    /// The id that followed it when it was last seen, the best guess for the next time.
-    follower: u32,
-    /// It stands in a line of JSON as it is, without escapes.
-    plain: bool,
+struct Expected {
+    token: Token,
+    id: u32,
 }
 
 /// Fills records with the fields of one source's lines.
@@ -61,15 +70,21 @@ pub struct FieldReader {
     table: NameTable,
     /// How many names were handed over.
     told: usize,
-    known: Vec<Known>,
-    /// Guess for the first field.
-    first: u32,
-    /// Number of the record, from 1.
-    current: u64,
-    /// Id of the field told last.
-    last: u32,
-    /// The name of the next field has been compared already: it is the guess.
-    foreseen: bool,
+    /// The names of an earlier line: none occurs twice, and there are not more than may be.
+    order: Vec<Expected>,
+    /// The line has kept to the order so far. Then its names have no stamps.
+    in_order: bool,
+    /// The names of this line become the order.
+    taking: bool,
+    /// So many further lines may leave the order before another is taken.
+    left: u32,
+    /// What `left` was at first: the double each time, so that little is spent on streams without
+    /// an order.
+    patience: u32,
+    /// The stamp of this line; never 0.
+    current: u32,
+    /// The name of the field that is told next: an id in order, else a place of the table.
+    foreseen: Option<u32>,
 }
 
 /// The names that got ids since they were last handed over.
@@ -100,23 +115,26 @@ impl FieldReader {
             limits: limits.clone(),
             table: NameTable::new(limits.max_names, MOST_NAME_BYTES, limits.name_seed),
             told: 0,
-            known: Vec::new(),
-            first: NO_ID,
-            current: 1,
-            last: NO_ID,
-            foreseen: false,
+            order: Vec::new(),
+            in_order: false,
+            taking: false,
+            left: 0,
+            patience: 1,
+            current: 0,
+            foreseen: None,
         }
     }
 
     /// Begins a line: whatever the sink is told becomes the record.
     pub fn sink<'a>(&'a mut self, record: &'a mut Record) -> RecordSink<'a> {
         record.clear();
-        self.current += 1;
-        self.last = NO_ID;
-        self.foreseen = false;
+        self.foreseen = None;
+        self.next_line();
         RecordSink {
             reader: self,
             record,
+            line: 0..0,
+            base: 0,
         }
     }
 
@@ -142,34 +160,48 @@ impl FieldReader {
         }
     }
 
-    /// The id that most likely comes next.
-    #[inline]
-    fn guess(&self) -> u32 {
-        match self.known.get(self.last as usize) {
-            Some(known) => known.follower,
-            None => self.first,
+    /// Decides how the next line is read.
+    fn next_line(&mut self) {
+        if self.in_order {
+            // The line before kept to the order, so that this one will.
+            self.patience = (self.patience / 2).max(1);
+            return;
+        }
+        self.taking = self.left == 0;
+        if self.taking {
+            self.order.clear();
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.left = self.patience;
+        } else {
+            self.left -= 1;
+            self.in_order = !self.order.is_empty();
+        }
+        if !self.in_order {
+            self.stamp_line();
         }
     }
 
-    /// The id of a name that was not guessed; the next guess at this place is this one.
+    /// Gives this line a stamp of its own.
+    fn stamp_line(&mut self) {
+        self.current = self.current.wrapping_add(1);
+        if self.current == 0 {
+            self.table.clear_stamps();
+            self.current = 1;
+        }
+    }
+
+    /// The line leaves the order after so many fields: their names get stamps.
+    #[cold]
     #[inline(never)]
-    fn find_or_insert(&mut self, name: &[u8]) -> Option<u32> {
-        let id = self.table.find_or_insert(name)?;
-        if id as usize == self.known.len() {
-            self.known.push(Known {
-                record: 0,
-                index: 0,
-                follower: NO_ID,
-                plain: name
-                    .iter()
-                    .all(|b| *b >= b' ' && !matches!(b, b'"' | b'\\')),
-            });
+    fn leave_order(&mut self, fields: usize) {
+        self.in_order = false;
+        self.stamp_line();
+        for expected in &self.order[..fields] {
+            let name = self.table.name(expected.id);
+            if let Some(place) = self.table.place(name) {
+                *self.table.stamp_at(place) = self.current;
+            }
         }
-        match self.known.get_mut(self.last as usize) {
-            Some(known) => known.follower = id,
-            None => self.first = id,
-        }
-        Some(id)
     }
 }
 
@@ -207,63 +239,151 @@ impl Names {
 /// Takes one line from a decoder into a record.
 #[derive(Debug)]
 pub struct RecordSink<'a> {
-    pub(super) reader: &'a mut FieldReader,
-    pub(super) record: &'a mut Record,
+    reader: &'a mut FieldReader,
+    record: &'a mut Record,
+    /// The addresses of the line's bytes; empty if it is not known.
+    line: Range<usize>,
+    /// Where they are in the record's.
+    base: usize,
 }
 
 impl RecordSink<'_> {
+    /// Where a text or literal lies in the record's bytes, to which it is added where it is not a
+    /// part of the line.
+    #[inline(always)]
+    fn keep(&mut self, piece: &[u8]) -> (u32, u32) {
+        let start = piece.as_ptr().addr();
+        let end = start.wrapping_add(piece.len());
+        // Bytes of something else cannot lie at an address of the line.
+        if start >= self.line.start && end <= self.line.end {
+            // Places in a line are far from where they would wrap.
+            let place = |address: usize| {
+                let place = address.wrapping_sub(self.line.start);
+                place.wrapping_add(self.base) as u32
+            };
+            return (place(start), place(end));
+        }
+        self.copy(piece)
+    }
+
+    #[inline(never)]
+    fn copy(&mut self, piece: &[u8]) -> (u32, u32) {
+        let start = self.record.bytes.len() as u32;
+        self.record.bytes.extend_from_slice(piece);
+        (start, self.record.bytes.len() as u32)
+    }
+
     /// Keeps the field of this name: as a new one or, where the last of several counts, in place
-    /// of the earlier one. The value lies at `start..end` of the buffer of its kind.
-    #[inline]
+    /// of the earlier one. The value lies at this place of the buffer of its kind.
     fn put(
         &mut self,
         name: &[u8],
         kind: Kind,
         number: f64,
-        (start, end): (usize, usize),
+        (start, end): (u32, u32),
     ) -> Result<(), RejectReason> {
-        let reader = &mut *self.reader;
-        let guess = reader.guess();
-        let foreseen = std::mem::take(&mut reader.foreseen);
-        let id = if foreseen || (guess != NO_ID && same(reader.table.name(guess), name)) {
-            guess
-        } else if let Some(id) = reader.find_or_insert(name) {
-            id
-        } else {
-            NO_ID
-        };
         let field = Field {
             number,
-            id,
-            start: start as u32,
-            end: end as u32,
+            id: NO_ID,
+            start,
+            end,
             kind,
         };
-        let index = self.record.fields.len();
-        match reader.known.get_mut(id as usize) {
-            Some(known) if known.record != reader.current && index < reader.limits.max_fields => {
-                known.record = reader.current;
-                known.index = index as u32;
-                reader.last = id;
-                self.record.fields.push(field);
+        match self.reader.foreseen.take() {
+            None => self.put_named(name, field),
+            Some(id) if self.reader.in_order => {
+                self.record.fields.push(Field { id, ..field });
                 Ok(())
             }
-            _ => self.put_otherwise(name, field),
+            Some(place) => self.put_at(Place(place), field),
         }
     }
 
-    /// Keeps a field that has no id, or is one too many, or has a name that occurred before.
+    /// Keeps a field whose name was not foreseen.
+    #[inline(never)]
+    fn put_named(&mut self, name: &[u8], mut field: Field) -> Result<(), RejectReason> {
+        let reader = &mut *self.reader;
+        if reader.in_order {
+            let index = self.record.fields.len();
+            if let Some(expected) = reader.order.get(index)
+                && same(reader.table.name(expected.id), name)
+            {
+                field.id = expected.id;
+                self.record.fields.push(field);
+                return Ok(());
+            }
+            reader.leave_order(index);
+        }
+        match reader.table.place_or_insert(name) {
+            Some(place) => self.put_at(place, field),
+            None => self.put_loose(name, field),
+        }
+    }
+
+    /// Looks the name up with which `rest` begins.
+    #[inline(never)]
+    fn look_up(&mut self, rest: &[u8]) -> Option<ForeseenName> {
+        let (place, length) = self.reader.table.place_of_member(rest)?;
+        Some(ForeseenName {
+            length: length as u32,
+            name: place.0,
+        })
+    }
+
+    /// Keeps a number whose name lies at this place of the table; the line is not in order.
+    #[inline(never)]
+    fn put_number_at(
+        &mut self,
+        place: u32,
+        number: f64,
+        (start, end): (u32, u32),
+    ) -> Result<(), RejectReason> {
+        let field = Field {
+            number,
+            id: NO_ID,
+            start,
+            end,
+            kind: Kind::Number,
+        };
+        self.put_at(Place(place), field)
+    }
+
+    /// Keeps a field whose name lies at this place of the table; the line is not in order.
+    #[inline]
+    fn put_at(&mut self, place: Place, mut field: Field) -> Result<(), RejectReason> {
+        let reader = &mut *self.reader;
+        field.id = reader.table.id_at(place);
+        let stamp = reader.table.stamp_at(place);
+        if *stamp == reader.current {
+            return self.put_again(field);
+        }
+        if self.record.fields.len() >= reader.limits.max_fields {
+            return Err(RejectReason::Fields);
+        }
+        *stamp = reader.current;
+        if reader.taking {
+            self.take(field.id);
+        }
+        self.record.fields.push(field);
+        Ok(())
+    }
+
+    /// Adds a name to the order.
+    #[inline(never)]
+    fn take(&mut self, id: u32) {
+        // Not behind a name without an id.
+        if self.reader.order.len() == self.record.fields.len() {
+            let token = Token::of(self.reader.table.name(id));
+            self.reader.order.push(Expected { token, id });
+        }
+    }
+
+    /// Keeps a field whose name has no id.
     #[cold]
     #[inline(never)]
-    fn put_otherwise(&mut self, name: &[u8], field: Field) -> Result<(), RejectReason> {
-        let earlier = if let Some(known) = self.reader.known.get(field.id as usize) {
-            self.reader.last = field.id;
-            (known.record == self.reader.current).then_some(known.index as usize)
-        } else {
-            self.record.index_of_loose(name)
-        };
-        if let Some(index) = earlier {
-            self.give_way(index, name)?;
+    fn put_loose(&mut self, name: &[u8], field: Field) -> Result<(), RejectReason> {
+        if let Some(index) = self.record.index_of_loose(name) {
+            give_way(self.reader, self.record, index, name)?;
             self.record.fields[index] = field;
             return Ok(());
         }
@@ -275,47 +395,99 @@ impl RecordSink<'_> {
         Ok(())
     }
 
-    /// A name occurs again: refused, or the earlier value gives way with all that was in it.
-    fn give_way(&mut self, index: usize, name: &[u8]) -> Result<(), RejectReason> {
-        if !self.reader.limits.duplicates_last {
-            return Err(RejectReason::DupKey);
-        }
-        if self.record.fields[index].kind == Kind::Other {
-            for i in 0..self.record.fields.len() {
-                let own = match self.record.fields[i].id {
-                    NO_ID => self.record.loose_name(i),
-                    id => self.reader.table.name(id),
-                };
-                let inside = own.strip_prefix(name);
-                if inside.is_some_and(|rest| rest.first() == Some(&b'.')) {
-                    self.record.fields[i].kind = Kind::Null;
-                }
-            }
-        }
+    /// Keeps a field whose name occurred before.
+    #[cold]
+    #[inline(never)]
+    fn put_again(&mut self, field: Field) -> Result<(), RejectReason> {
+        let index = self
+            .record
+            .index_of(field.id, 0)
+            .expect("a name with the stamp of the line is in it");
+        let name = self.reader.table.name(field.id);
+        give_way(self.reader, self.record, index, name)?;
+        self.record.fields[index] = field;
         Ok(())
     }
 }
 
-impl FieldSink for RecordSink<'_> {
-    #[inline]
-    fn expected(&mut self, rest: &[u8]) -> Option<usize> {
-        let guess = self.reader.guess();
-        if !self.reader.known.get(guess as usize)?.plain {
-            return None;
+/// A name occurs again: refused, or the earlier value gives way with all that was in it.
+fn give_way(
+    reader: &FieldReader,
+    record: &mut Record,
+    index: usize,
+    name: &[u8],
+) -> Result<(), RejectReason> {
+    if !reader.limits.duplicates_last {
+        return Err(RejectReason::DupKey);
+    }
+    if record.fields[index].kind == Kind::Other {
+        for i in 0..record.fields.len() {
+            let own = match record.fields[i].id {
+                NO_ID => record.loose_name(i),
+                id => reader.table.name(id),
+            };
+            let inside = own.strip_prefix(name);
+            if inside.is_some_and(|rest| rest.first() == Some(&b'.')) {
+                record.fields[i].kind = Kind::Null;
+            }
         }
-        let name = self.reader.table.name(guess);
-        let begins = rest.get(name.len()) == Some(&b'"') && same(name, &rest[..name.len()]);
-        self.reader.foreseen = begins;
-        begins.then_some(name.len())
+    }
+    Ok(())
+}
+
+impl FieldSink for RecordSink<'_> {
+    fn line(&mut self, line: &str) {
+        let start = line.as_ptr().addr();
+        self.line = start..start + line.len();
+        self.base = self.record.bytes.len();
+        self.record.bytes.extend_from_slice(line.as_bytes());
+    }
+
+    #[inline(always)]
+    fn foreseen(&mut self, rest: &[u8]) -> Option<ForeseenName> {
+        if !self.reader.in_order {
+            return self.look_up(rest);
+        }
+        // What is another name, and what is the same in other words, shows when it is told.
+        let expected = self.reader.order.get(self.record.fields.len())?;
+        let length = expected.token.begins(rest)?;
+        Some(ForeseenName {
+            length,
+            name: expected.id,
+        })
+    }
+
+    fn foresee(&mut self, name: ForeseenName) {
+        self.reader.foreseen = Some(name.name);
+    }
+
+    #[inline(always)]
+    fn foreseen_number(
+        &mut self,
+        name: ForeseenName,
+        value: f64,
+        literal: &[u8],
+    ) -> Result<(), RejectReason> {
+        // Adding zero turns -0.0 into 0.0 and changes nothing else.
+        let number = value + 0.0;
+        let (start, end) = self.keep(literal);
+        if !self.reader.in_order {
+            return self.put_number_at(name.name, number, (start, end));
+        }
+        self.record.fields.push(Field {
+            number,
+            id: name.name,
+            start,
+            end,
+            kind: Kind::Number,
+        });
+        Ok(())
     }
 
     #[inline]
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason> {
-        let start = self.record.literals.len();
-        self.record.literals.extend_from_slice(literal);
-        let end = self.record.literals.len();
-        // Adding zero turns -0.0 into 0.0 and changes nothing else.
-        self.put(name, Kind::Number, value + 0.0, (start, end))
+        let place = self.keep(literal);
+        self.put(name, Kind::Number, value + 0.0, place)
     }
 
     fn boolean(&mut self, name: &[u8], value: bool) -> Result<(), RejectReason> {
@@ -325,10 +497,8 @@ impl FieldSink for RecordSink<'_> {
 
     #[inline]
     fn text(&mut self, name: &[u8], value: &str) -> Result<(), RejectReason> {
-        let start = self.record.text.len();
-        self.record.text.push_str(value);
-        let end = self.record.text.len();
-        self.put(name, Kind::Text, 0.0, (start, end))
+        let place = self.keep(value.as_bytes());
+        self.put(name, Kind::Text, 0.0, place)
     }
 
     fn null(&mut self, name: &[u8]) -> Result<(), RejectReason> {
@@ -336,9 +506,9 @@ impl FieldSink for RecordSink<'_> {
     }
 
     fn vector(&mut self, name: &[u8], values: &[f64]) -> Result<(), RejectReason> {
-        let start = self.record.vector.len();
+        let start = self.record.vector.len() as u32;
         self.record.vector.extend(values.iter().map(|x| x + 0.0));
-        let end = self.record.vector.len();
+        let end = self.record.vector.len() as u32;
         self.put(name, Kind::Vector, 0.0, (start, end))
     }
 

@@ -43,7 +43,7 @@ pub(super) struct Field {
     pub number: f64,
     /// Of the name, or [`NO_ID`].
     pub id: u32,
-    /// Where the text, literal or vector lies in its buffer.
+    /// Where the text or literal lies in `bytes`, or the vector in its buffer.
     pub start: u32,
     pub end: u32,
     pub kind: Kind,
@@ -63,8 +63,8 @@ struct LooseName {
 #[derive(Debug, Default)]
 pub struct Record {
     pub(super) fields: Vec<Field>,
-    pub(super) text: String,
-    pub(super) literals: Vec<u8>,
+    /// The line where it is known, then texts and literals that are not parts of it.
+    pub(super) bytes: Vec<u8>,
     pub(super) vector: Vec<f64>,
     /// Ascending by the field.
     loose: Vec<LooseName>,
@@ -82,8 +82,7 @@ impl Record {
     /// Forgets the fields.
     pub(super) fn clear(&mut self) {
         self.fields.clear();
-        self.text.clear();
-        self.literals.clear();
+        self.bytes.clear();
         self.vector.clear();
         self.loose.clear();
         self.loose_bytes.clear();
@@ -134,10 +133,13 @@ impl Record {
         let field = &self.fields[index];
         let span = field.start as usize..field.end as usize;
         match field.kind {
-            Kind::Number => FieldValue::Number(field.number, &self.literals[span]),
+            Kind::Number => FieldValue::Number(field.number, &self.bytes[span]),
             Kind::True => FieldValue::Boolean(true),
             Kind::False => FieldValue::Boolean(false),
-            Kind::Text => FieldValue::Text(&self.text[span]),
+            Kind::Text => {
+                let text = std::str::from_utf8(&self.bytes[span]);
+                FieldValue::Text(text.expect("it was told as text"))
+            }
             Kind::Null => FieldValue::Null,
             Kind::Vector => FieldValue::Vector(&self.vector[span]),
             Kind::Other => FieldValue::Other,
