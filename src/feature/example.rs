@@ -155,7 +155,9 @@ impl ExamplePlan {
         row.index.extend(features.clone().map(|f| f.hash & mask));
         row.value.extend(features.map(|f| f.value));
         let mut names = names;
-        if let Some(names) = names.as_deref_mut().filter(|names| !names.is_full()) {
+        if let Some(names) = names.as_deref_mut()
+            && !names.know_all(&row.index)
+        {
             for (index, slot) in (0..).zip(&row.index) {
                 names.remember(*slot, |out| example.name(index, out));
             }
