@@ -224,20 +224,24 @@ impl Grammar {
         {
             let word = u64::from_le_bytes(*eight);
             let mark = first(below(word, b' ' + 1));
-            let (end, hash) = if (8..64).contains(&mark) {
-                let end = at.wrapping_add(bytes_before(mark));
-                if marked(word, mark) != b' ' || end > until {
+            let (length, hash) = if (8..64).contains(&mark) {
+                if marked(word, mark) != b' ' {
                     break;
                 }
-                (end, self.hash_of_word(word, mark, space.hash))
+                let hash = self.hash_of_word(word, mark, space.hash);
+                (bytes_before(mark), hash)
             } else if mark == 64
                 && let Some((end, hash)) = self.long_name(line, at, space.hash)
                 && matches!(line.get(end), None | Some(b' '))
             {
-                (end, hash)
+                (end - at, hash)
             } else {
                 break;
             };
+            let end = at.wrapping_add(length);
+            if end > until {
+                break;
+            }
             let feature = HashedFeature {
                 hash,
                 value: space.scale,
@@ -245,7 +249,8 @@ impl Grammar {
             };
             out.hashed(feature).map_err(|reason| refuse(reason, at))?;
             left -= 1;
-            rest = rest.get(end.wrapping_sub(at) + 1..).unwrap_or_default();
+            // Within what is put behind the line, if not within the line.
+            rest = &rest[length + 1..];
             at = end.wrapping_add(1);
         }
         (cursor.at, cursor.fields) = (at, self.max_fields - left);

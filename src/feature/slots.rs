@@ -47,9 +47,16 @@ impl SlotNames {
         }
     }
 
-    /// Whether there is surely nothing to keep for any of these slots.
-    pub fn know_all(&self, slots: &[u32]) -> bool {
-        self.is_full() || (self.exact && slots.iter().all(|slot| self.is_named(*slot)))
+    /// For how many of these slots, from the first one on, there is surely nothing to keep.
+    pub fn known(&self, slots: &[u32]) -> usize {
+        if self.is_full() {
+            slots.len()
+        } else if self.exact {
+            let new = slots.iter().position(|slot| !self.is_named(*slot));
+            new.unwrap_or(slots.len())
+        } else {
+            0
+        }
     }
 
     /// Whether no further name is kept.
