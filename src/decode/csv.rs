@@ -10,7 +10,7 @@
     reason = "a few instructions in the loop over columns, which calls would double"
 )]
 
-use super::scan::refuse;
+use super::scan::{check_utf8, refuse};
 use super::word::{bytes_before, equal, first, word_at};
 use super::{CsvConfig, Decoded, Limits, number};
 use crate::base::{FieldSink, Reject, RejectReason};
@@ -120,7 +120,10 @@ impl CsvDecoder {
     fn number_at(&self, line: &[u8], start: usize) -> Option<(Result<f64, RejectReason>, usize)> {
         let (delimiter, longest) = (self.config.delimiter, self.limits.max_number);
         match number::short::<false>(line, start) {
-            Some(read) if read.next == delimiter && read.end - start <= longest => {
+            Some(read)
+                if (read.next == delimiter || read.end == line.len())
+                    && read.end - start <= longest =>
+            {
                 Some((Ok(read.value), read.end))
             }
             _ => {
@@ -178,16 +181,6 @@ impl CsvDecoder {
 fn is_plain(config: &CsvConfig) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     !part(config.delimiter) && !part(config.quote)
-}
-
-fn check_utf8(line: &[u8]) -> Result<(), Reject> {
-    if line.is_ascii() {
-        return Ok(());
-    }
-    match std::str::from_utf8(line) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(refuse(RejectReason::Utf8, error.valid_up_to())),
-    }
 }
 
 /// The first place from `start` on of a delimiter, a quote, or the end.

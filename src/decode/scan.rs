@@ -134,6 +134,18 @@ pub(super) fn refuse(reason: RejectReason, at: usize) -> Reject {
     }
 }
 
+/// Refuses what is not UTF-8, at the first byte that is not.
+#[inline]
+pub(super) fn check_utf8(line: &[u8]) -> Result<(), Reject> {
+    if line.is_ascii() {
+        return Ok(());
+    }
+    match std::str::from_utf8(line) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refuse(RejectReason::Utf8, error.valid_up_to())),
+    }
+}
+
 /// The first place from `at` on of a quote, a backslash, a control character, or the end.
 ///
 /// Eight bytes at a time.

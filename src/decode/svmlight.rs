@@ -7,8 +7,9 @@
 //!
 //! Invariant: a line is read whole or refused; features of value 0 are no features.
 
-use super::scan::refuse;
+use super::scan::{check_utf8, refuse};
 use super::vw::{is_nonfinite, single};
+use super::word::{bytes_before, first_other, less_zeros, marked, number_before, word_at};
 use super::{Decoded, Limits, number};
 use crate::base::{Example, FieldSink, HashedFeature, Reject, RejectReason};
 
@@ -27,9 +28,7 @@ impl SvmlightDecoder {
     }
 
     pub fn decode<S: FieldSink>(&self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
-        if let Err(error) = std::str::from_utf8(line) {
-            return Err(refuse(RejectReason::Utf8, error.valid_up_to()));
-        }
+        check_utf8(line)?;
         let text = &line[..memchr::memchr(b'#', line).unwrap_or(line.len())];
         let mut at = skip(text, 0);
         if at == text.len() {
@@ -72,6 +71,40 @@ impl SvmlightDecoder {
         start: usize,
         out: &mut S,
     ) -> Result<usize, Reject> {
+        let (hash, colon, value, end) = match self.plain_pair(text, start) {
+            Some(pair) => pair,
+            None => self.any_pair(text, start)?,
+        };
+        if value != 0.0 {
+            let name = (start as u32, colon as u32);
+            out.hashed(HashedFeature { hash, value, name })
+                .map_err(|reason| refuse(reason, start))?;
+        }
+        Ok(skip(text, end))
+    }
+
+    /// A pair of an index of up to seven digits and a number that is read the short way: index, place
+    /// of the colon, value and end.
+    #[inline]
+    fn plain_pair(&self, text: &[u8], start: usize) -> Option<(u32, usize, f32, usize)> {
+        let word = word_at(text, start);
+        let digits = less_zeros(word);
+        let mark = first_other(digits);
+        if !(8..64).contains(&mark) || marked(word, mark) != b':' {
+            return None;
+        }
+        let colon = start + bytes_before(mark);
+        let read = number::short::<false>(text, colon + 1)?;
+        let ends = read.next == b' ' || read.end == text.len();
+        let short = read.end - colon <= self.max_number;
+        (ends && short).then(|| {
+            let index = number_before(digits, mark) as u32;
+            (index, colon, read.value as f32, read.end)
+        })
+    }
+
+    /// As [`SvmlightDecoder::plain_pair`], of whatever stands there.
+    fn any_pair(&self, text: &[u8], start: usize) -> Result<(u32, usize, f32, usize), Reject> {
         let end = word_end(text, start);
         let colon = memchr::memchr(b':', &text[start..end]).map(|i| start + i);
         let Some(colon) = colon else {
@@ -79,12 +112,7 @@ impl SvmlightDecoder {
         };
         let hash = index(text, start, colon)?;
         let value = self.number(text, colon + 1, end)?;
-        if value != 0.0 {
-            let name = (start as u32, colon as u32);
-            out.hashed(HashedFeature { hash, value, name })
-                .map_err(|reason| refuse(reason, start))?;
-        }
-        Ok(skip(text, end))
+        Ok((hash, colon, value, end))
     }
 
     fn number(&self, text: &[u8], from: usize, to: usize) -> Result<f32, Reject> {

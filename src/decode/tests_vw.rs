@@ -327,6 +327,23 @@ proptest! {
     }
 
     #[test]
+    fn pairs_are_what_indices_and_numbers_are(
+        pairs in proptest::collection::vec(("0{0,2}[1-9][0-9]{0,8}", "-?[0-9]{1,8}(\\.[0-9]{1,9})?(e[0-9])?"), 1..9),
+        blank in prop::sample::select(vec![" ", "  ", "\t"]),
+    ) {
+        let texts: Vec<String> = pairs.iter().map(|(index, value)| format!("{index}:{value}")).collect();
+        let (_, kept) = read(&FormatConfig::Svmlight, texts.join(blank).as_bytes()).unwrap();
+        let want: Vec<(u32, f32)> = pairs
+            .iter()
+            .map(|(index, value)| (index.parse().unwrap(), value.parse::<f64>().unwrap() as f32))
+            .filter(|(_, value)| *value != 0.0)
+            .collect();
+        let got: Vec<(u32, f32)> = kept.features.iter().map(|f| (f.2, f.3)).collect();
+        prop_assert_eq!(got, want);
+        prop_assert!(kept.features.iter().all(|f| f.1.parse() == Ok(f.2)));
+    }
+
+    #[test]
     fn shortcuts_judge_any_bytes_as_the_grammar_does(
         lines in proptest::collection::vec(prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..60),

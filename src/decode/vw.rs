@@ -24,7 +24,7 @@
 )]
 
 use super::expected::Expected;
-use super::scan::refuse;
+use super::scan::{check_utf8, refuse};
 use super::vw_words::LONGEST_WORD;
 use super::word::{below, bytes_before, equal, first, word_at};
 use super::{Decoded, Limits, VwHash, number};
@@ -36,7 +36,7 @@ pub(super) struct VwDecoder {
     pub grammar: Grammar,
     /// The names of the line before.
     pub expected: Expected,
-    /// The line that is read by words, with zeros behind it; kept for its memory.
+    /// The line that is read by words, with some bytes behind it; kept for its memory.
     pub padded: Vec<u8>,
     /// Whether lines are read by words; never in the tests' oracle.
     pub shortcuts: bool,
@@ -49,7 +49,7 @@ const LONGEST_LINE: usize = 64 << 10;
 pub(super) struct Grammar {
     pub hash: VwHash,
     pub max_fields: usize,
-    max_key: usize,
+    pub max_key: usize,
     pub max_number: usize,
 }
 
@@ -158,11 +158,7 @@ impl VwDecoder {
         if line.first().is_none_or(u8::is_ascii_whitespace) && line.trim_ascii().is_empty() {
             return Ok(Decoded::Blank);
         }
-        if !line.is_ascii()
-            && let Err(error) = std::str::from_utf8(line)
-        {
-            return Err(refuse(RejectReason::Utf8, error.valid_up_to()));
-        }
+        check_utf8(line)?;
         if self.shortcuts && line.len() <= LONGEST_LINE {
             self.by_words(line, out)?;
             return Ok(Decoded::Record);
@@ -185,7 +181,10 @@ impl VwDecoder {
 impl Grammar {
     /// H of the head of this file.
     pub fn hash(&self, name: &[u8], seed: u32) -> u32 {
-        if self.hash == VwHash::All {
+        let other = |b: &u8| *b > b' ' && !b.is_ascii_digit();
+        if self.hash == VwHash::All
+            || (name.first().is_some_and(other) && name.last() > Some(&b' '))
+        {
             return murmur3_32(name, seed);
         }
         let blank = |b: &u8| *b <= b' ';
@@ -287,7 +286,12 @@ impl Grammar {
         space: &mut Space,
         out: &mut S,
     ) -> Result<usize, Reject> {
-        let named = name_end(line, start);
+        let unnamed = line.get(start) == Some(&b' ');
+        let named = if unnamed {
+            start
+        } else {
+            name_end(line, start)
+        };
         let mut at = named;
         let mut first = b' ';
         if named > start {

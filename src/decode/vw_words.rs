@@ -2,8 +2,8 @@
 //! most lines.
 //!
 //! Invariant: what is read here is what the grammar in `vw` reads; whatever is not plain is left to
-//! it, errors included. Plain is a name of at most seven bytes, or one that stood at the same place in
-//! the line before, with a number that [`number::short_of`] reads or none.
+//! it, errors included. Plain is a name, with a number behind it or nothing, in a namespace whose scale
+//! neither is 0 nor makes numbers too large.
 
 #![allow(
     clippy::inline_always,
@@ -12,11 +12,11 @@
 
 use super::VwHash;
 use super::expected::Name;
-use super::number::{self, Short};
+use super::number;
 use super::scan::refuse;
 use super::vw::{Grammar, Space, VwDecoder, ends, first_end, name_end};
 use super::word::{
-    before, below, bytes_before, first, first_other, less_zeros, marked, number_before,
+    before, below, bytes_before, first, first_other, less_zeros, marked, number_before, word_at,
 };
 use crate::base::{Example, FieldSink, HashedFeature, Reject};
 use crate::math::murmur3_32_of_word;
@@ -27,6 +27,13 @@ pub(super) const LONGEST_WORD: usize = 7;
 /// Of so many bytes a plain feature is made at most, with what is read beyond it: a name and its
 /// colon, a number, and the rest of a word.
 const WINDOW: usize = 40;
+
+/// What is put behind a line: its last feature ends at a blank, as the others do.
+const BEHIND: [u8; WINDOW] = {
+    let mut behind = [0; WINDOW];
+    behind[0] = b' ';
+    behind
+};
 
 /// The window of the padded line that begins at a place.
 #[inline(always)]
@@ -66,7 +73,7 @@ fn plain_head<'a>(line: &'a [u8], padded: &[u8]) -> Option<(Example<'a>, usize)>
 /// Where a line is being read: behind a blank, or where no feature begins.
 struct Cursor<'a> {
     line: &'a [u8],
-    /// The line with zeros behind it.
+    /// The line with a blank and zeros behind it.
     padded: &'a [u8],
     at: usize,
     /// Features so far.
@@ -84,7 +91,7 @@ impl VwDecoder {
         } = self;
         padded.clear();
         padded.extend_from_slice(line);
-        padded.extend_from_slice(&[0; WINDOW]);
+        padded.extend_from_slice(&BEHIND);
         let mut bar = match plain_head(line, padded) {
             Some((head, bar)) => {
                 out.example(&head).map_err(|reason| refuse(reason, 0))?;
@@ -110,12 +117,12 @@ impl VwDecoder {
                 if plain && expect {
                     grammar.foreseen(&mut cursor, expected.names(), &space, out)?;
                 }
-                if plain {
+                if plain && cursor.at < line.len() {
                     let bare = *bare.get_or_insert_with(|| bare_until(line, cursor.at));
                     grammar.bare(&mut cursor, bare, &space, out)?;
                 }
                 if plain && !expect {
-                    grammar.short(&mut cursor, &space, out)?;
+                    grammar.named(&mut cursor, &space, out)?;
                 }
                 let (place, at) = (cursor.fields, cursor.at);
                 end = grammar.feature(line, at, &mut space, &mut cursor.fields, out)?;
@@ -163,7 +170,7 @@ impl Grammar {
                     let value = read.value as f32 * space.scale;
                     (value, at.wrapping_add(from + read.end + 1))
                 }
-                _ => match self.any_value(line, at + from, read, space.scale) {
+                _ => match self.any_value(line, at + from, space.scale) {
                     Some(read) => read,
                     None => break,
                 },
@@ -183,34 +190,23 @@ impl Grammar {
         Ok(())
     }
 
-    /// A value that is not both plain and before a blank, and where the next feature may begin; `None`
-    /// where it is no number, or wrong.
+    /// A value that is not plain, and where the next feature may begin; `None` where it is no number,
+    /// or wrong.
     #[inline(never)]
-    fn any_value(
-        &self,
-        line: &[u8],
-        from: usize,
-        read: Option<Short>,
-        scale: f32,
-    ) -> Option<(f32, usize)> {
-        let read = match read {
-            Some(read) if ends(line, from + read.end) => (Ok(read.value), from + read.end),
-            _ => number::column_at(line, from, self.max_number)?,
-        };
-        match read {
+    fn any_value(&self, line: &[u8], from: usize, scale: f32) -> Option<(f32, usize)> {
+        match number::column_at(line, from, self.max_number)? {
             (Ok(value), end) if ends(line, end) => {
                 let value = value as f32 * scale;
                 let blank = matches!(line.get(end), Some(b' ' | b'\t'));
-                value
-                    .is_finite()
-                    .then_some((value, end + usize::from(blank)))
+                let next = end + usize::from(blank);
+                value.is_finite().then_some((value, next))
             }
             _ => None,
         }
     }
 
-    /// Reads features as long as their names are short and each ends at a blank before `until`, up
-    /// to where the line has neither colons nor bars.
+    /// Reads features as long as each is nothing but a name and ends before `until`, up to where the
+    /// line has neither colons nor bars.
     #[inline(never)]
     fn bare<S: FieldSink>(
         &self,
@@ -219,7 +215,8 @@ impl Grammar {
         space: &Space,
         out: &mut S,
     ) -> Result<(), Reject> {
-        let mut rest = cursor.padded.get(cursor.at..).unwrap_or_default();
+        let Cursor { line, padded, .. } = *cursor;
+        let mut rest = padded.get(cursor.at..).unwrap_or_default();
         let mut at = cursor.at;
         let mut left = self.max_fields - cursor.fields;
         while left > 0
@@ -227,28 +224,49 @@ impl Grammar {
         {
             let word = u64::from_le_bytes(*eight);
             let mark = first(below(word, b' ' + 1));
-            let length = bytes_before(mark);
+            let (length, hash) = if (8..64).contains(&mark) {
+                if marked(word, mark) != b' ' {
+                    break;
+                }
+                let hash = self.hash_of_word(word, mark, space.hash);
+                (bytes_before(mark), hash)
+            } else if mark == 64
+                && let Some((end, hash)) = self.long_name(line, at, space.hash)
+                && matches!(line.get(end), None | Some(b' '))
+            {
+                (end - at, hash)
+            } else {
+                break;
+            };
             let end = at.wrapping_add(length);
-            if !(8..64).contains(&mark) || marked(word, mark) != b' ' || end > until {
+            if end > until {
                 break;
             }
             let feature = HashedFeature {
-                hash: self.hash_of_word(word, mark, space.hash),
+                hash,
                 value: space.scale,
                 name: (at as u32, end as u32),
             };
             out.hashed(feature).map_err(|reason| refuse(reason, at))?;
             left -= 1;
-            at = end.wrapping_add(1);
+            // Within what is put behind the line, if not within the line.
             rest = &rest[length + 1..];
+            at = end.wrapping_add(1);
         }
         (cursor.at, cursor.fields) = (at, self.max_fields - left);
         Ok(())
     }
 
-    /// Reads features as long as their names are short.
+    /// Where a name that does not fit a word ends, and its hash; `None` where it is too long.
     #[inline(never)]
-    fn short<S: FieldSink>(
+    fn long_name(&self, line: &[u8], at: usize, seed: u32) -> Option<(usize, u32)> {
+        let named = name_end(line, at);
+        (named - at <= self.max_key).then(|| (named, self.hash(&line[at..named], seed)))
+    }
+
+    /// Reads features as long as each is a name, with a number or without.
+    #[inline(never)]
+    fn named<S: FieldSink>(
         &self,
         cursor: &mut Cursor<'_>,
         space: &Space,
@@ -257,26 +275,28 @@ impl Grammar {
         let Cursor { line, padded, .. } = *cursor;
         let mut at = cursor.at;
         let mut left = self.max_fields - cursor.fields;
-        while left > 0
-            && let Some(window) = window(padded, at)
-        {
-            let word = word_in(window, 0);
+        while left > 0 && at < line.len() {
+            let word = word_at(padded, at);
             let mark = first_end(word);
-            if !(8..64).contains(&mark) {
+            let (named, hash) = if (8..64).contains(&mark) {
+                let hash = self.hash_of_word(word, mark, space.hash);
+                (at.wrapping_add(bytes_before(mark)), hash)
+            } else if mark == 64
+                && let Some(found) = self.long_name(line, at, space.hash)
+            {
+                found
+            } else {
                 break;
-            }
-            let length = bytes_before(mark);
-            let (value, next) = match marked(word, mark) {
-                b' ' => (space.scale, at.wrapping_add(length + 1)),
-                b':' => {
-                    let from = length + 1;
-                    let read = number::short_of::<false>(|place| word_in(window, from + place));
-                    match read {
+            };
+            let (value, next) = match padded.get(named) {
+                Some(b' ') => (space.scale, named.wrapping_add(1)),
+                Some(b':') => {
+                    let from = named.wrapping_add(1);
+                    match number::short::<false>(padded, from) {
                         Some(read) if read.next == b' ' => {
-                            let value = read.value as f32 * space.scale;
-                            (value, at.wrapping_add(from + read.end + 1))
+                            (read.value as f32 * space.scale, read.end.wrapping_add(1))
                         }
-                        _ => match self.any_value(line, at + from, read, space.scale) {
+                        _ => match self.any_value(line, from, space.scale) {
                             Some(read) => read,
                             None => break,
                         },
@@ -286,9 +306,9 @@ impl Grammar {
             };
             if value != 0.0 {
                 let feature = HashedFeature {
-                    hash: self.hash_of_word(word, mark, space.hash),
+                    hash,
                     value,
-                    name: (at as u32, at.wrapping_add(length) as u32),
+                    name: (at as u32, named as u32),
                 };
                 out.hashed(feature).map_err(|reason| refuse(reason, at))?;
             }

@@ -155,8 +155,9 @@ impl ExamplePlan {
         row.index.extend(features.clone().map(|f| f.hash & mask));
         row.value.extend(features.map(|f| f.value));
         let mut names = names;
-        if let Some(names) = names.as_deref_mut().filter(|names| !names.is_full()) {
-            for (index, slot) in (0..).zip(&row.index) {
+        if let Some(names) = names.as_deref_mut() {
+            let known = names.known(&row.index);
+            for (index, slot) in (0..).zip(&row.index).skip(known) {
                 names.remember(*slot, |out| example.name(index, out));
             }
         }

@@ -47,16 +47,36 @@ impl SlotNames {
         }
     }
 
+    /// For how many of these slots, from the first one on, there is surely nothing to keep.
+    pub fn known(&self, slots: &[u32]) -> usize {
+        if self.is_full() {
+            slots.len()
+        } else if self.exact {
+            let new = slots.iter().position(|slot| !self.is_named(*slot));
+            new.unwrap_or(slots.len())
+        } else {
+            0
+        }
+    }
+
     /// Whether no further name is kept.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.slots.len() >= MOST_SLOTS
+    }
+
+    /// Whether the slot, or another with the same lowest bits, has a name.
+    #[inline]
+    fn is_named(&self, slot: u32) -> bool {
+        let bit = slot as usize & ((1 << MOST_BITS) - 1);
+        self.named
+            .get(bit / 64)
+            .is_some_and(|word| word >> (bit % 64) & 1 != 0)
     }
 
     /// Keeps a name for a slot that has none; `write` appends it.
     #[inline]
     pub fn remember(&mut self, slot: u32, write: impl FnOnce(&mut String)) {
-        let bit = slot as usize & ((1 << MOST_BITS) - 1);
-        let named = self.named[bit / 64] & 1 << (bit % 64) != 0;
+        let named = self.is_named(slot);
         if !(named && self.exact) {
             self.keep(slot, named, write);
         }
