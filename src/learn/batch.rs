@@ -212,9 +212,10 @@ impl<const L: usize> Batch<L> {
 
 /// Whether a record cannot be learned from: a number in it is not finite or absurdly large.
 pub(crate) fn unusable(x: &Row<'_>, weight: f64) -> bool {
-    let dense = x.dense.iter().any(|v| v.is_infinite());
+    // All are looked at, since that is quicker than to stop at the first.
+    let dense = x.dense.iter().fold(false, |any, v| any | v.is_infinite());
     // Finite squares in 32 bits leave room for the gradient.
-    let hashed = x.value.iter().all(|v| v.abs() <= 1e15);
+    let hashed = x.value.iter().fold(true, |all, v| all & (v.abs() <= 1e15));
     dense || !hashed || !(weight > 0.0 && weight <= 1e15)
 }
 

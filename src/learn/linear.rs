@@ -11,23 +11,24 @@ use crate::math;
 
 use super::batch::{Batch, unusable};
 use super::heavy::Heaviest;
+use super::linear_step::rate;
 use super::loss;
 use super::minibatch::BatchLearner;
 use super::scale::Scaler;
-use super::table::Table;
+use super::table::{Table, place};
 use super::{HeavyWeight, Learner, LinearConfig, Link, Loss, Optimizer, Report, Update, WeightAt};
 
 /// Smaller values of |x| have squares that 32-bit floats cannot hold.
 pub(super) const SMALLEST: f32 = 1.084_202e-19;
 /// Accumulators stop here; 32-bit floats end at 3e38.
-const LARGEST_SQUARES: f64 = 1e37;
+pub(super) const LARGEST_SQUARES: f64 = 1e37;
 /// Larger labels are refused: their squares would leave the accumulators.
 const LARGEST_LABEL: f64 = 1e18;
 
 pub(super) const W: usize = 0;
-const G: usize = 1;
+pub(super) const G: usize = 1;
 pub(super) const N: usize = 2;
-const R: usize = 3;
+pub(super) const R: usize = 3;
 
 /// A weight with its accumulators.
 pub(super) type Weight = [f32; 4];
@@ -126,13 +127,15 @@ impl Linear {
         for (weight, x) in self.dense.iter().zip(scaled) {
             p += self.effective(weight[W]) * f64::from(*x as f32);
         }
+        let rows = self.hashed.rows::<4>();
+        let count = rows.len();
         if self.penalized() {
             for (slot, x) in x.index.iter().zip(x.value) {
-                p += self.effective(self.hashed.row::<4>(*slot)[W]) * f64::from(*x);
+                p += self.effective(rows[place(*slot, count)][W]) * f64::from(*x);
             }
         } else {
             for (slot, x) in x.index.iter().zip(x.value) {
-                p += f64::from(self.hashed.row::<4>(*slot)[W] * x);
+                p += f64::from(rows[place(*slot, count)][W] * x);
             }
         }
         p += f64::from(self.bias[W]);
@@ -228,148 +231,6 @@ impl Linear {
         self.gravity = 0.0;
         self.contraction = 1.0;
     }
-
-    /// The online step. Returns the norm of the change.
-    fn step(&mut self, x: &Row<'_>, scaled: &[f64], p: f64, y: f64, weight: f64) -> f64 {
-        let config = &self.config;
-        let derivative = loss::derivative(config.loss, p, y);
-        let squared = (weight * derivative * derivative).min(LARGEST_SQUARES) as f32;
-        if loss::is_nothing(config.loss, p, y) || squared == 0.0 {
-            return 0.0;
-        }
-        let (power, start) = (config.power_t, config.initial_t as f32);
-        let rule = Rule {
-            power,
-            start,
-            squared,
-        };
-        let mut sums = Sums::default();
-        for (w, x) in self.dense.iter_mut().zip(scaled) {
-            rule.gather(w, *x as f32, &mut sums);
-        }
-        sums.shrunk = 0.0;
-        for (slot, x) in x.index.iter().zip(x.value) {
-            rule.gather(self.hashed.row_mut::<4>(*slot), *x, &mut sums);
-        }
-        self.hashed_norm += sums.shrunk;
-        if config.bias {
-            rule.gather(&mut self.bias, 1.0, &mut sums);
-        }
-        let Sums {
-            mut kappa,
-            normalizer,
-            spread,
-            ..
-        } = sums;
-        if kappa <= 0.0 {
-            return 0.0;
-        }
-        let m = self.count(weight * normalizer, weight);
-        kappa *= m;
-        let h = self.config.learning_rate * weight;
-        let u = loss::invariant_step(self.config.loss, p, y, h, kappa);
-        if u.abs() > 1e-8 && derivative.abs() > 1e-8 {
-            self.penalize(-u / derivative);
-        }
-        let stored = u * m / self.contraction;
-        let add = |w: &mut Weight, x: f32, u: f64| {
-            if x.abs() >= SMALLEST {
-                w[W] += (u * f64::from(x * w[R])) as f32;
-            }
-        };
-        for (w, x) in self.dense.iter_mut().zip(scaled) {
-            add(w, *x as f32, stored);
-        }
-        for (slot, x) in x.index.iter().zip(x.value) {
-            let row = self.hashed.row_mut::<4>(*slot);
-            let old = row[W];
-            add(row, *x, stored);
-            self.hashed_norm += f64::from(row[W] - old) * f64::from(row[W] + old);
-        }
-        if self.config.bias {
-            add(&mut self.bias, 1.0, u * m);
-        }
-        self.settle();
-        (u * m).abs() * spread.sqrt()
-    }
-}
-
-/// What a step takes from a record's loss.
-struct Rule {
-    power: f64,
-    start: f32,
-    squared: f32,
-}
-
-/// Sums over a record's features: change of the score for a unit step, Σ x²/N², squared norm of a
-/// unit step, change of the squared norm of the weights as scales grew.
-#[derive(Default)]
-struct Sums {
-    kappa: f64,
-    normalizer: f64,
-    spread: f64,
-    shrunk: f64,
-}
-
-impl Rule {
-    /// Takes a feature into its weight's accumulators and the sums.
-    #[inline(always)]
-    fn gather(&self, w: &mut Weight, x: f32, sums: &mut Sums) {
-        if x.abs() < SMALLEST {
-            return;
-        }
-        let square = x * x;
-        w[G] = (w[G] + self.squared * square).min(LARGEST_SQUARES as f32);
-        if let Some(old) = widen(self.power, w, x.abs()) {
-            sums.shrunk += f64::from(w[W] - old) * f64::from(w[W] + old);
-        }
-        w[R] = rate(self.power, self.start + w[G], w[N]);
-        sums.kappa += f64::from(square * w[R]);
-        sums.spread += f64::from(x * w[R]) * f64::from(x * w[R]);
-        sums.normalizer += f64::from(square / (w[N] * w[N]));
-    }
-}
-
-/// A weight's rate, for an exponent of the adaptive part.
-#[inline(always)]
-fn rate(power: f64, total: f32, scale: f32) -> f32 {
-    let total = total.max(f32::MIN_POSITIVE);
-    if power == 0.5 {
-        1.0 / (total.sqrt() * scale)
-    } else {
-        powered_rate(power, total, scale)
-    }
-}
-
-#[inline(never)]
-fn powered_rate(power: f64, total: f32, scale: f32) -> f32 {
-    let scale = f64::from(scale);
-    let rate = math::pow(f64::from(total), -power) * math::pow(scale * scale, power - 1.0);
-    rate.min(1e37) as f32
-}
-
-/// Takes a value's size into a weight's scale. Returns the weight before, if it has shrunk.
-#[inline(always)]
-pub(super) fn widen(power: f64, w: &mut Weight, size: f32) -> Option<f32> {
-    if size <= w[N] {
-        return None;
-    }
-    Some(grow(power, w, size))
-}
-
-#[inline(never)]
-fn grow(power: f64, w: &mut Weight, size: f32) -> f32 {
-    let (scale, old) = (w[N], w[W]);
-    w[N] = size;
-    if scale > 0.0 {
-        w[W] *= if power == 0.5 {
-            scale / size
-        } else {
-            let ratio = f64::from(size) / f64::from(scale);
-            math::pow(ratio * ratio, power - 1.0) as f32
-        };
-    }
-    old
 }
 
 impl Learner for Linear {
@@ -401,7 +262,7 @@ impl Learner for Linear {
     }
 
     fn learn_one(&mut self, x: Row<'_>, y: Label, weight: f64, s: &mut Scratch) -> Update {
-        let too_large = s.scaled.iter().any(|z| z.abs() > 1e15);
+        let too_large = s.scaled.iter().fold(false, |any, z| any | (z.abs() > 1e15));
         let (Some(target), Some(score)) = (self.target(y), s.raw.first().copied()) else {
             return Update::NonFinite;
         };

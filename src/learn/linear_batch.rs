@@ -9,7 +9,8 @@ use crate::base::{Label, Row, Scratch};
 
 use super::batch::{Batch, Coordinate, Store};
 use super::lanes::{Lanes, root};
-use super::linear::{Linear, widen};
+use super::linear::Linear;
+use super::linear_step::widen;
 use super::loss;
 use super::minibatch::{BatchLearner, HeldRows};
 use super::{Learner, Loss, Optimizer, Update};

@@ -21,6 +21,7 @@ mod lanes;
 mod linear;
 mod linear_batch;
 mod linear_sgd;
+mod linear_step;
 mod loss;
 mod minibatch;
 mod mixture;

@@ -101,59 +101,20 @@ impl Scaler {
             self.low.resize(width, f64::INFINITY);
             self.high.resize(width, f64::NEG_INFINITY);
         }
-        if self.any_far(dense) {
-            for j in 0..width {
-                self.learn_column(j, self.tame(j, dense[j]));
-            }
+        let columns = Columns {
+            count: &mut self.count[..width],
+            mean: &mut self.mean[..width],
+            squares: &mut self.squares[..width],
+            low: &mut self.low[..width],
+            high: &mut self.high[..width],
+            inverse: &mut self.inverse[..width],
+        };
+        if any_far(dense, columns.mean, columns.inverse) {
+            columns.learn_tamed(dense);
         } else {
-            for j in 0..width {
-                self.learn_column(j, dense[j]);
-            }
+            columns.learn(dense);
         }
     }
-
-    /// Whether any number is so far out that it must be tamed.
-    fn any_far(&self, dense: &[f64]) -> bool {
-        let columns = self.mean.iter().zip(&self.inverse);
-        let columns = dense.iter().zip(columns);
-        columns.fold(false, |any, (x, (mean, inverse))| {
-            any | ((x - mean).abs() * inverse > FAR)
-        })
-    }
-
-    /// The number to remember in place of this one.
-    fn tame(&self, j: usize, x: f64) -> f64 {
-        // While the deviation is at its floor every change is far: let it in whole.
-        if self.count[j] < SETTLED || self.inverse[j] == 0.0 || self.squares[j] == 0.0 {
-            return x;
-        }
-        let far = FAR / self.inverse[j];
-        if x.abs() <= SANE {
-            x.clamp(self.mean[j] - far, self.mean[j] + far)
-        } else {
-            x
-        }
-    }
-
-    /// Takes a number in; one that is missing or absurd changes nothing.
-    #[inline(always)]
-    fn learn_column(&mut self, j: usize, x: f64) {
-        let seen = x.abs() <= SANE;
-        let n = self.count[j] + 1.0;
-        let delta = x - self.mean[j];
-        let mean = self.mean[j] + delta / n;
-        let squares = self.squares[j] + delta * (x - mean);
-        let low = if x < self.low[j] { x } else { self.low[j] };
-        let high = if x > self.high[j] { x } else { self.high[j] };
-        let inverse = inverse_deviation(n, squares, low, high);
-        self.count[j] = if seen { n } else { self.count[j] };
-        self.mean[j] = if seen { mean } else { self.mean[j] };
-        self.squares[j] = if seen { squares } else { self.squares[j] };
-        self.low[j] = if seen { low } else { self.low[j] };
-        self.high[j] = if seen { high } else { self.high[j] };
-        self.inverse[j] = if seen { inverse } else { self.inverse[j] };
-    }
-
     pub(crate) fn save(&self, out: &mut Writer) {
         out.nested("scaler", |w| {
             w.f64s("count", &self.count);
@@ -196,8 +157,121 @@ impl Scaler {
     }
 }
 
+/// Whether any number is so far out that it must be tamed.
+fn any_far(dense: &[f64], mean: &[f64], inverse: &[f64]) -> bool {
+    let n = dense.len();
+    let (mean, inverse) = (&mean[..n], &inverse[..n]);
+    let mut any = false;
+    for j in 0..n {
+        any |= (dense[j] - mean[j]).abs() * inverse[j] > FAR;
+    }
+    any
+}
+
+/// The statistics of as many columns as a record has.
+struct Columns<'a> {
+    count: &'a mut [f64],
+    mean: &'a mut [f64],
+    squares: &'a mut [f64],
+    low: &'a mut [f64],
+    high: &'a mut [f64],
+    inverse: &'a mut [f64],
+}
+
+impl Columns<'_> {
+    /// Takes a record in.
+    fn learn(self, dense: &[f64]) {
+        learn_all(
+            dense,
+            self.count,
+            self.mean,
+            self.squares,
+            self.low,
+            self.high,
+            self.inverse,
+        );
+    }
+
+    /// Takes a record in of which some numbers are far out.
+    #[cold]
+    fn learn_tamed(self, dense: &[f64]) {
+        for (j, x) in dense.iter().enumerate() {
+            let at = j..=j;
+            learn_all(
+                &[self.tame(j, *x)],
+                &mut self.count[at.clone()],
+                &mut self.mean[at.clone()],
+                &mut self.squares[at.clone()],
+                &mut self.low[at.clone()],
+                &mut self.high[at.clone()],
+                &mut self.inverse[at],
+            );
+        }
+    }
+
+    /// The number to remember in place of this one.
+    fn tame(&self, j: usize, x: f64) -> f64 {
+        // While the deviation is at its floor every change is far: let it in whole.
+        if self.count[j] < SETTLED || self.inverse[j] == 0.0 || self.squares[j] == 0.0 {
+            return x;
+        }
+        let far = FAR / self.inverse[j];
+        if x.abs() <= SANE {
+            x.clamp(self.mean[j] - far, self.mean[j] + far)
+        } else {
+            x
+        }
+    }
+}
+
+/// Takes numbers in; those that are missing or absurd change nothing. A function of its own, with
+/// slices that the compiler knows to be apart, and without branches, so that it becomes vector
+/// instructions.
+#[inline(never)]
+fn learn_all(
+    x: &[f64],
+    count: &mut [f64],
+    mean: &mut [f64],
+    squares: &mut [f64],
+    low: &mut [f64],
+    high: &mut [f64],
+    inverse: &mut [f64],
+) {
+    let width = x.len();
+    let (count, mean, squares) = (
+        &mut count[..width],
+        &mut mean[..width],
+        &mut squares[..width],
+    );
+    let (low, high, inverse) = (&mut low[..width], &mut high[..width], &mut inverse[..width]);
+    for j in 0..width {
+        let x = x[j];
+        let seen = if x.abs() <= SANE { u64::MAX } else { 0 };
+        let n = count[j] + 1.0;
+        let delta = x - mean[j];
+        let new_mean = mean[j] + delta / n;
+        let new_squares = squares[j] + delta * (x - new_mean);
+        // Numbers that are missing compare with nothing.
+        let new_low = if x < low[j] { x } else { low[j] };
+        let new_high = if x > high[j] { x } else { high[j] };
+        let new_inverse = inverse_deviation(n, new_squares, new_low, new_high);
+        count[j] = pick(seen, n, count[j]);
+        mean[j] = pick(seen, new_mean, mean[j]);
+        squares[j] = pick(seen, new_squares, squares[j]);
+        low[j] = pick(seen, new_low, low[j]);
+        high[j] = pick(seen, new_high, high[j]);
+        inverse[j] = pick(seen, new_inverse, inverse[j]);
+    }
+}
+
+/// `a` where the mask is all ones, `b` where it is 0.
+#[inline(always)]
+fn pick(mask: u64, a: f64, b: f64) -> f64 {
+    f64::from_bits((a.to_bits() & mask) | (b.to_bits() & !mask))
+}
+
 /// 1 / deviation, floored; 0 where there is nothing to divide by.
-#[inline]
+#[inline(always)]
 fn inverse_deviation(n: f64, squares: f64, low: f64, high: f64) -> f64 {
     let (low, high) = (low.abs(), high.abs());
     let floor = FLOOR * if low > high { low } else { high };

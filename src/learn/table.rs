@@ -18,6 +18,12 @@ pub(crate) struct Table {
     width: usize,
 }
 
+/// The place of a slot's row among all `rows` of a table.
+#[inline(always)]
+pub(crate) fn place(slot: u32, rows: usize) -> usize {
+    slot as usize & rows.wrapping_sub(1)
+}
+
 impl Table {
     /// An empty table.
     pub(crate) fn new(bits: u32, width: usize) -> Self {
@@ -37,24 +43,44 @@ impl Table {
         (4 * width as u64) << bits
     }
 
+    /// Where the table ends.
+    fn end(&self) -> usize {
+        self.offset + (self.mask as usize + 1) * self.width
+    }
+
     #[inline(always)]
     fn start(&self, slot: u32) -> usize {
         self.offset + (slot & self.mask) as usize * self.width
     }
 
-    /// The first `WIDTH` floats of a slot's row.
+    /// All rows, of a table that is `WIDTH` wide; [`place`] says where a slot's is.
+    #[inline(always)]
+    pub(crate) fn rows<const WIDTH: usize>(&self) -> &[[f32; WIDTH]] {
+        debug_assert!(WIDTH == self.width);
+        self.data[self.offset..self.end()].as_chunks().0
+    }
+
+    /// All rows, of a table that is `WIDTH` wide, to be changed.
+    #[inline(always)]
+    pub(crate) fn rows_mut<const WIDTH: usize>(&mut self) -> &mut [[f32; WIDTH]] {
+        debug_assert!(WIDTH == self.width);
+        let end = self.end();
+        self.data[self.offset..end].as_chunks_mut().0
+    }
+
+    /// The row of a slot, of a table that is `WIDTH` wide.
     #[inline(always)]
     pub(crate) fn row<const WIDTH: usize>(&self, slot: u32) -> &[f32; WIDTH] {
-        debug_assert!(WIDTH <= self.width);
+        debug_assert!(WIDTH == self.width);
         self.data[self.start(slot)..]
             .first_chunk()
             .expect("the mask keeps slots inside the table")
     }
 
-    /// The first `WIDTH` floats of a slot's row, to be changed.
+    /// The row of a slot, of a table that is `WIDTH` wide, to be changed.
     #[inline(always)]
     pub(crate) fn row_mut<const WIDTH: usize>(&mut self, slot: u32) -> &mut [f32; WIDTH] {
-        debug_assert!(WIDTH <= self.width);
+        debug_assert!(WIDTH == self.width);
         let start = self.start(slot);
         self.data[start..]
             .first_chunk_mut()
@@ -77,8 +103,7 @@ impl Table {
 
     /// Every row whose mark (entry number `mark`) is set, with its slot, in order.
     pub(crate) fn used(&self, mark: usize) -> impl Iterator<Item = (u32, &[f32])> {
-        let end = self.offset + (self.mask as usize + 1) * self.width;
-        self.data[self.offset..end]
+        self.data[self.offset..self.end()]
             .chunks_exact(self.width)
             .enumerate()
             .filter(move |(_, row)| row[mark] > 0.0)
@@ -87,7 +112,7 @@ impl Table {
 
     /// Changes every row whose mark is set, in order.
     pub(crate) fn for_each_used(&mut self, mark: usize, f: impl FnMut(&mut [f32])) {
-        let end = self.offset + (self.mask as usize + 1) * self.width;
+        let end = self.end();
         self.data[self.offset..end]
             .chunks_exact_mut(self.width)
             .filter(|row| row[mark] > 0.0)
@@ -155,8 +180,8 @@ mod tests {
     #[test]
     fn only_used_rows_are_saved_and_bad_slots_are_refused() {
         let mut t = Table::new(3, 4);
-        *t.row_mut(5) = [1.0, 2.0, 3.0];
-        *t.row_mut(7) = [0.0, 0.0, 1.0];
+        *t.row_mut(5) = [1.0, 2.0, 3.0, 0.0];
+        *t.row_mut(7) = [0.0, 0.0, 1.0, 0.0];
         assert_eq!(t.row::<4>(0).as_ptr().align_offset(64), 0);
         let mut w = Writer::new();
         t.save("t", 2, &mut w);
