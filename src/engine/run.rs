@@ -360,9 +360,12 @@ async fn supervise(
         let failed = Arc::clone(&failed);
         tracker.spawn(async move {
             if let Err(error) = source.run().await {
-                tracing::error!(source = %name, %error, "source failed");
+                let (source, said) = (name.clone(), error.to_string());
                 let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
                 first.get_or_insert(EngineError::Source { name, error });
+                drop(first);
+                // Told once it is kept: whoever reads of it may stop the daemon at once.
+                tracing::error!(source, error = said, "source failed");
             }
         });
     }
