@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::chunker::Chunker;
+use super::chunker::{CHUNK_BYTES, Chunker};
 use super::warnings::Warnings;
 use super::{Reply, SourceContext, SourceError, SourceStats, TcpConfig};
 use crate::base::StreamName;
@@ -221,12 +222,7 @@ struct Replies {
 
 impl Shared {
     /// Reads one connection to its end, a stop, or the learner's.
-    async fn read(
-        &self,
-        mut input: tokio::net::tcp::OwnedReadHalf,
-        peer: SocketAddr,
-        replies: Option<Replies>,
-    ) {
+    async fn read(&self, mut input: OwnedReadHalf, peer: SocketAddr, replies: Option<Replies>) {
         let context = &self.context;
         let stream = Arc::new(StreamName {
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
@@ -284,20 +280,17 @@ impl Shared {
         }
     }
 
-    /// Reads once, with a buffer that is borrowed only when there is something to read.
+    /// Reads what there is, with a buffer that is borrowed only when there is something to read.
     async fn read_some(
         &self,
-        input: &mut tokio::net::tcp::OwnedReadHalf,
+        input: &mut OwnedReadHalf,
         chunker: &mut Chunker,
     ) -> io::Result<usize> {
         loop {
             input.readable().await?;
             let pooled = self.buffers().pop();
             let mut buffer = pooled.unwrap_or_else(|| vec![0; READ_BYTES]);
-            let result = input.try_read(&mut buffer);
-            if let Ok(n) = result {
-                chunker.push(&buffer[..n]);
-            }
+            let result = read_available(input, &mut buffer, chunker);
             self.buffers().push(buffer);
             match result {
                 Err(error)
@@ -312,6 +305,30 @@ impl Shared {
 
     fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads until there is nothing more for now, or enough for a chunk: each chunk wakes the learner
+/// and the writer of replies once. Bytes read; 0 at the end.
+fn read_available(
+    input: &OwnedReadHalf,
+    buffer: &mut [u8],
+    chunker: &mut Chunker,
+) -> io::Result<usize> {
+    let mut total = 0;
+    loop {
+        match input.try_read(buffer) {
+            Ok(n) => {
+                chunker.push(&buffer[..n]);
+                total += n;
+                if n < buffer.len() || total + buffer.len() > CHUNK_BYTES {
+                    return Ok(total);
+                }
+            }
+            // A failure comes back at the next read, as its error or as the end.
+            Err(_) if total > 0 => return Ok(total),
+            Err(error) => return Err(error),
+        }
     }
 }
 
