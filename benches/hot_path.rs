@@ -301,9 +301,9 @@ fn monitor(bencher: Bencher<'_, '_>, which: &str) {
         for row in &rows {
             now += 1_000_000;
             let x = row.row(&plan);
-            let judgement = monitor.judge(x, Micros(now), &mut scratch);
+            let judgement = monitor.judge(x, Micros(now), None, &mut scratch);
             sum += judgement.p_value;
-            monitor.absorb(x, Micros(now), &judgement, None, &mut scratch);
+            monitor.absorb(x, Micros(now), &judgement, None, None, &mut scratch);
         }
         sum
     });

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use learnd::base::{Chunk, Cutter, Event, EventKinds, EventSink, Micros, StreamName};
+use learnd::base::{
+    Chunk, Cutter, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions, StreamName,
+};
 use learnd::config::{Config, Overrides};
 use learnd::engine::{Output, Pipeline, Rejection};
 use learnd::math::Random;
@@ -27,6 +29,32 @@ impl Output for Nobody {
         panic!("{:?}", rejection.reject);
     }
     fn record_done(&mut self, _models: &[Model]) {}
+}
+
+/// Has every prediction and score written, as a sink that asks for them does.
+#[derive(Default)]
+struct Everything {
+    options: RenderOptions,
+    bytes: Vec<u8>,
+}
+
+impl EventSink for Everything {
+    fn wants(&self, _model: usize) -> EventKinds {
+        let kinds = EventKinds::default().with(EventKind::Prediction);
+        kinds.with(EventKind::Score)
+    }
+    fn emit(&mut self, _model: usize, event: &Event<'_>) {
+        event.render(&self.options, &mut self.bytes);
+    }
+}
+
+impl Output for Everything {
+    fn rejected(&mut self, rejection: &Rejection<'_>) {
+        panic!("{:?}", rejection.reject);
+    }
+    fn record_done(&mut self, _models: &[Model]) {
+        self.bytes.clear();
+    }
 }
 
 fn config(format: &str, model: &str) -> Config {
@@ -111,6 +139,10 @@ fn chunk(config: &Config, text: &str, stream: &Arc<StreamName>) -> Chunk {
 
 /// Allocations of 4,000 further records.
 fn allocations(format: &str, model: &str) -> u64 {
+    allocations_into(&mut Nobody, format, model)
+}
+
+fn allocations_into(out: &mut dyn Output, format: &str, model: &str) -> u64 {
     let config = config(format, model);
     let text = match format {
         "json" => json(4000),
@@ -126,10 +158,10 @@ fn allocations(format: &str, model: &str) -> u64 {
     let first = chunk(&config, &text, &stream);
     let again = chunk(&config, text.split_once('\n').expect("lines").1, &stream);
     let mut pipeline = Pipeline::new(&config);
-    pipeline.chunk(&first, Mode::Learn, &mut Nobody);
+    pipeline.chunk(&first, Mode::Learn, out);
     pipeline.models_mut()[0].tally().clear();
     let counted = allocation_counter::measure(|| {
-        pipeline.chunk(&again, Mode::Learn, &mut Nobody);
+        pipeline.chunk(&again, Mode::Learn, out);
     });
     counted.count_total
 }
@@ -181,5 +213,27 @@ fn no_line_with_its_own_label_allocates() {
                 "{format}, {model}: {count} allocations in 4,000 records"
             );
         }
+    }
+}
+
+#[test]
+fn no_event_that_is_written_allocates() {
+    for (format, model) in [
+        ("vw", "task = \"regression\"\nlearner = \"linear\""),
+        (
+            "json",
+            "task = \"binary\"\nlabel = \"y\"\nid = \"word\"\nkey = [\"host\"]\nmax_keys = 100",
+        ),
+        (
+            "json",
+            "task = \"multiclass\"\nlabel = \"kind\"\nid = \"host\"",
+        ),
+        ("csv", "task = \"anomaly\"\nfeatures = [\"x\"]"),
+    ] {
+        let count = allocations_into(&mut Everything::default(), format, model);
+        assert!(
+            count < 40,
+            "{format}, {model}: {count} allocations in 4,000 records"
+        );
     }
 }

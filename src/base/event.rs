@@ -369,6 +369,10 @@ impl Default for RenderOptions {
 pub trait EventSink {
     /// The kinds that anyone wants of the model with this index; others need not be made.
     fn wants(&self, model: usize) -> EventKinds;
+    /// Whether anyone reads the ids of this model's predictions; each costs a pass over its line.
+    fn wants_ids(&self, _model: usize) -> bool {
+        true
+    }
     /// One event of the model with this index.
     fn emit(&mut self, model: usize, event: &Event<'_>);
 }

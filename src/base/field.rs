@@ -135,7 +135,7 @@ pub struct ForeseenName {
 pub trait FieldSink {
     /// The line that is about to be told. Texts and literals may be parts of it, which a sink can
     /// keep as places in the line instead of copies; they need not.
-    fn line(&mut self, _line: &str) {}
+    fn line(&mut self, _line: &[u8]) {}
     /// The name with which `rest` begins, if that is a quoted name that the sink knows, and a colon.
     /// Only for speed: `None` is always right.
     fn foreseen(&mut self, _rest: &[u8]) -> Option<ForeseenName> {

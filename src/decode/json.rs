@@ -44,7 +44,7 @@ impl JsonDecoder {
     pub fn decode<S: FieldSink>(&mut self, line: &[u8], out: &mut S) -> Result<Decoded, Reject> {
         let text = std::str::from_utf8(line)
             .map_err(|error| refuse(RejectReason::Utf8, error.valid_up_to()))?;
-        out.line(text);
+        out.line(text.as_bytes());
         let mut scan = Scan { text, at: 0 };
         self.path.clear();
         self.prefixes.clear();

@@ -3,7 +3,6 @@
 //! Invariant: the same pipeline as `run`; without a clock, so that the same files give the same
 //! figures: records without a time of their own all bear the time of the start.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -17,6 +16,7 @@ use crate::source::{SourceError, eval_reader};
 use crate::state::Snapshot;
 
 use super::EngineError;
+use super::background::BackgroundFile;
 use super::lookahead::{self, Lookahead};
 use super::pipeline::{Output, Pipeline, Rejection};
 use super::recover::{self, KeptAside};
@@ -348,7 +348,7 @@ fn read(
 
 /// Takes predictions to a file and rows to the table.
 struct EvalOutput {
-    predictions: Option<std::io::BufWriter<std::fs::File>>,
+    predictions: Option<BackgroundFile>,
     path: PathBuf,
     bytes: Vec<u8>,
     render: RenderOptions,
@@ -362,16 +362,14 @@ impl EvalOutput {
     fn new(pipeline: &Pipeline, predictions: Option<&Path>) -> Result<EvalOutput, EngineError> {
         let path = predictions.unwrap_or(Path::new("")).to_owned();
         let create = |path: &Path| {
-            std::fs::File::create(path).map_err(|error| EngineError::File {
+            let file = std::fs::File::create(path).map_err(|error| EngineError::File {
                 path: path.to_owned(),
                 error,
-            })
+            })?;
+            BackgroundFile::new(file).map_err(EngineError::Thread)
         };
         Ok(EvalOutput {
-            predictions: predictions
-                .map(create)
-                .transpose()?
-                .map(std::io::BufWriter::new),
+            predictions: predictions.map(create).transpose()?,
             path,
             bytes: Vec::new(),
             render: RenderOptions::default(),
@@ -393,7 +391,7 @@ impl EvalOutput {
                 path: path.to_owned(),
                 error,
             })?;
-        self.predictions = Some(std::io::BufWriter::new(file));
+        self.predictions = Some(BackgroundFile::new(file).map_err(EngineError::Thread)?);
         Ok(())
     }
 
@@ -401,12 +399,11 @@ impl EvalOutput {
         let Some(file) = &mut self.predictions else {
             return Ok(());
         };
-        let outcome = file.write_all(&self.bytes);
-        self.bytes.clear();
-        outcome.map_err(|error| EngineError::Write {
-            path: self.path.clone(),
-            error,
-        })
+        file.write(&mut self.bytes)
+            .map_err(|error| EngineError::Write {
+                path: self.path.clone(),
+                error,
+            })
     }
 
     fn flush(&mut self) -> Result<(), EngineError> {

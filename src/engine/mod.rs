@@ -4,6 +4,7 @@
 //! Invariant: one way to stop, for signals, for the end of the input and for failures: sources
 //! first, then the queue runs dry, then the last snapshot, then the sinks.
 
+mod background;
 mod clock;
 mod decoding;
 mod error;

@@ -106,6 +106,11 @@ impl EventSink for Outbox {
         }
     }
 
+    fn wants_ids(&self, model: usize) -> bool {
+        let answers = self.replies.as_ref().filter(|r| r.model == Some(model));
+        self.wanted[model].contains(EventKind::Prediction) || answers.is_some_and(|r| !r.plain)
+    }
+
     fn emit(&mut self, model: usize, event: &Event<'_>) {
         let kind = event.kind();
         for sink in &mut self.sinks {

@@ -4,9 +4,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -415,14 +414,18 @@ async fn supervise(
             let _ = ended.send(complete);
         })
         .map_err(EngineError::Thread)?;
-    let failed = Arc::new(OnceLock::new());
+    // The first failure of a source is the one that the end tells of.
+    let failed = Arc::new(Mutex::new(None));
     for (name, source) in opened {
         let failed = Arc::clone(&failed);
         tracker.spawn(async move {
             if let Err(error) = source.run().await {
-                tracing::error!(source = %name, %error, "source failed");
-                // The first is the one that the end tells of.
-                drop(failed.set(EngineError::Source { name, error }));
+                let (source, said) = (name.clone(), error.to_string());
+                let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert(EngineError::Source { name, error });
+                drop(first);
+                // Told once it is kept: whoever reads of it may stop the daemon at once.
+                tracing::error!(source, error = said, "source failed");
             }
         });
     }
@@ -447,9 +450,7 @@ async fn supervise(
             // The tasks of the sources have ended, or the learner would not have.
             tracker.close();
             tracker.wait().await;
-            return Arc::into_inner(failed)
-                .and_then(OnceLock::into_inner)
-                .map_or(Ok(ended), Err);
+            return first_failure(&failed).map_or(Ok(ended), Err);
         }
         code = signals.next(parts.controls, &questions) => tracing::info!(code, "stopping: draining what was read"),
         () = stop.cancelled() => {}
@@ -466,7 +467,14 @@ async fn supervise(
         }
     };
     served.cancel();
-    outcome
+    match outcome {
+        Ok(Ended::Clean) => first_failure(&failed).map_or(Ok(Ended::Clean), Err),
+        other => other,
+    }
+}
+
+fn first_failure(failed: &Mutex<Option<EngineError>>) -> Option<EngineError> {
+    failed.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn worker_outcome(

@@ -436,11 +436,11 @@ fn give_way(
 }
 
 impl FieldSink for RecordSink<'_> {
-    fn line(&mut self, line: &str) {
+    fn line(&mut self, line: &[u8]) {
         let start = line.as_ptr().addr();
         self.line = start..start + line.len();
         self.base = self.record.bytes.len();
-        self.record.bytes.extend_from_slice(line.as_bytes());
+        self.record.bytes.extend_from_slice(line);
     }
 
     #[inline(always)]

@@ -107,6 +107,14 @@ impl Input<'_> {
     ) -> EventHead<'a> {
         EventHead {
             event_id: self.event_id(config, kind),
+            ..self.head_without_id(config, row)
+        }
+    }
+
+    /// The same for those who do not read the id.
+    fn head_without_id<'a>(&'a self, config: &'a ModelConfig, row: &'a RowBuffer) -> EventHead<'a> {
+        EventHead {
+            event_id: 0,
             time: row.time,
             model: &config.name,
             key: &row.key,

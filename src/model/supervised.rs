@@ -234,7 +234,11 @@ fn emit(
     index: usize,
     out: &mut dyn EventSink,
 ) {
-    let head = input.head(config, row, EventKind::Prediction);
+    let head = if out.wants_ids(index) {
+        input.head(config, row, EventKind::Prediction)
+    } else {
+        input.head_without_id(config, row)
+    };
     let Said {
         prediction,
         label,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -67,6 +68,8 @@ fn routes(handle: Handle) -> Router {
 }
 
 type Engine = State<Arc<Handle>>;
+/// A model's name in a path, or why it cannot be read.
+type Name = Result<Path<String>, PathRejection>;
 
 async fn metrics(State(engine): Engine) -> Response {
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -98,7 +101,11 @@ async fn models(State(engine): Engine) -> Response {
     }
 }
 
-async fn model(State(engine): Engine, Path(name): Path<String>) -> Response {
+async fn model(State(engine): Engine, name: Name) -> Response {
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(refused) => return error(refused.status(), &refused.body_text()),
+    };
     match describe(&engine).await {
         Ok(models) => match models.iter().find(|m| m["name"] == name.as_str()) {
             Some(model) => json_answer(StatusCode::OK, model),
@@ -118,7 +125,19 @@ async fn status_page(State(engine): Engine) -> Response {
     }
 }
 
-async fn predict(State(engine): Engine, Path(name): Path<String>, body: Bytes) -> Response {
+async fn predict(
+    State(engine): Engine,
+    name: Name,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(refused) => return error(refused.status(), &refused.body_text()),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(refused) => return error(refused.status(), &refused.body_text()),
+    };
     let Some(model) = engine.model_index(&name) else {
         return no_such_model(&engine, &name);
     };

@@ -157,7 +157,12 @@ impl SinkQueue {
                 continue;
             }
             let now = room.min(count);
-            let (head, tail) = lines.split_at(end_of_lines(lines, now));
+            let end = if now == count {
+                lines.len()
+            } else {
+                end_of_lines(lines, now)
+            };
+            let (head, tail) = lines.split_at(end);
             state.waiting.extend_from_slice(head);
             state.events += now;
             (lines, count) = (tail, count - now);

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::chunker::Chunker;
+use super::chunker::{CHUNK_BYTES, Chunker};
 use super::warnings::Warnings;
 use super::{Answer, Kept, Reply, SourceContext, SourceError, SourceStats, TcpConfig};
 use crate::base::StreamName;
@@ -225,8 +226,8 @@ async fn connection(
 /// A connection whose lines are acknowledged.
 async fn acknowledged(
     shared: Arc<Shared>,
-    mut read: tokio::net::tcp::OwnedReadHalf,
-    mut write: tokio::net::tcp::OwnedWriteHalf,
+    mut read: OwnedReadHalf,
+    mut write: OwnedWriteHalf,
     peer: SocketAddr,
 ) {
     let greeting = tokio::select! {
@@ -304,7 +305,7 @@ async fn acknowledged(
 }
 
 /// Says why a connection is closed.
-async fn refuse_line(write: &mut tokio::net::tcp::OwnedWriteHalf, why: &str) {
+async fn refuse_line(write: &mut OwnedWriteHalf, why: &str) {
     // Whether it worked concerns the client alone.
     let _ = write.write_all(format!("ERR {why}\n").as_bytes()).await;
     let _ = write.shutdown().await;
@@ -400,7 +401,7 @@ impl Shared {
     /// Reads one connection to its end, a stop, or the learner's.
     async fn read(
         &self,
-        mut input: tokio::net::tcp::OwnedReadHalf,
+        mut input: OwnedReadHalf,
         lines: &mut Lines,
         replies: Option<Replies>,
     ) {
@@ -472,20 +473,17 @@ impl Shared {
         }
     }
 
-    /// Reads once, with a buffer that is borrowed only when there is something to read.
+    /// Reads what there is, with a buffer that is borrowed only when there is something to read.
     async fn read_some(
         &self,
-        input: &mut tokio::net::tcp::OwnedReadHalf,
+        input: &mut OwnedReadHalf,
         chunker: &mut Chunker,
     ) -> io::Result<usize> {
         loop {
             input.readable().await?;
             let pooled = self.buffers().pop();
             let mut buffer = pooled.unwrap_or_else(|| vec![0; READ_BYTES]);
-            let result = input.try_read(&mut buffer);
-            if let Ok(n) = result {
-                chunker.push(&buffer[..n]);
-            }
+            let result = read_available(input, &mut buffer, chunker);
             self.buffers().push(buffer);
             match result {
                 Err(error)
@@ -503,9 +501,33 @@ impl Shared {
     }
 }
 
+/// Reads until there is nothing more for now, or enough for a chunk: each chunk wakes the learner
+/// and the writer of replies once. Bytes read; 0 at the end.
+fn read_available(
+    input: &OwnedReadHalf,
+    buffer: &mut [u8],
+    chunker: &mut Chunker,
+) -> io::Result<usize> {
+    let mut total = 0;
+    loop {
+        match input.try_read(buffer) {
+            Ok(n) => {
+                chunker.push(&buffer[..n]);
+                total += n;
+                if n < buffer.len() || total + buffer.len() > CHUNK_BYTES {
+                    return Ok(total);
+                }
+            }
+            // A failure comes back at the next read, as its error or as the end.
+            Err(_) if total > 0 => return Ok(total),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Writes replies until everyone who could send one is gone, then closes.
 async fn write_replies(
-    mut output: tokio::net::tcp::OwnedWriteHalf,
+    mut output: OwnedWriteHalf,
     mut receiver: mpsc::Receiver<Vec<u8>>,
     unanswered: &Semaphore,
     stop: &CancellationToken,

@@ -1,7 +1,7 @@
 //! The life of the daemon: stops in the middle of everything, exit codes, files that are moved
 //! away under it.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::process::Stdio;
 
@@ -75,6 +75,32 @@ fn a_source_that_cannot_be_read_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("source in: standard input:"), "{stderr}");
+}
+
+#[test]
+fn a_source_that_failed_before_a_stop_is_an_error_still() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let other = "[sources.net]\ntype = \"tcp\"\nlisten = \"127.0.0.1:0\"\nformat = \"json\"\n";
+    write(
+        &dir.path().join("c.toml"),
+        format!("{STDIN}{other}{MODEL}{SERVER}"),
+    );
+    let mut child = learnd()
+        .current_dir(dir.path())
+        .args(["run", "c.toml"])
+        .stdin(std::fs::File::open(dir.path()).expect("a folder"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut log = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    let mut lines = log.by_ref().map(|line| line.expect("UTF-8"));
+    assert!(lines.any(|line| line.contains("source failed")));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs on");
+    let rest: String = log.map(|line| line.expect("UTF-8")).collect();
+    assert_eq!(child.wait().expect("a child").code(), Some(1), "{rest}");
+    assert!(rest.contains("source in: standard input:"), "{rest}");
 }
 
 #[test]

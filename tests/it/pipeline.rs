@@ -208,6 +208,65 @@ fn a_stalled_reader_of_stdout_that_goes_away_is_a_clean_stop() {
 }
 
 #[test]
+fn a_line_is_answered_without_waiting_for_another() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().expect("a folder");
+    let daemon = Daemon::start(
+        dir.path(),
+        r#"
+        [sources.in]
+        type = "tcp"
+        listen = "127.0.0.1:0"
+        format = "json"
+        reply = "prediction"
+        [models.y]
+        task = "regression"
+        label = "y"
+        "#,
+    );
+    let client = std::net::TcpStream::connect(daemon.tcp()).expect("it listens");
+    client
+        .set_read_timeout(Some(super::support::DEADLINE))
+        .expect("a connection");
+    let mut answers = BufReader::new(client.try_clone().expect("a connection")).lines();
+    for i in 1..=50 {
+        // The beginning of the next line comes along and must not hold this one up.
+        let text = if i == 1 { "{\"x\"" } else { "" };
+        let line = format!("{text}:{i},\"y\":{i}}}\n{{\"x\"");
+        (&client).write_all(line.as_bytes()).expect("it reads");
+        let answer = answers.next().expect("an answer").expect("in time");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!(answer["seq"], i);
+    }
+}
+
+#[test]
+fn errors_over_http_are_json() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let daemon = Daemon::start(
+        dir.path(),
+        r#"
+        [sources.in]
+        type = "stdin"
+        format = "json"
+        [models.y]
+        task = "regression"
+        label = "y"
+        "#,
+    );
+    let large = "x".repeat((8 << 20) + 1);
+    for ((status, body), want) in [
+        (daemon.get("/v1/models/%ff"), 400),
+        (daemon.post("/v1/predict/%ff", ""), 400),
+        (daemon.post("/v1/predict/y", &large), 413),
+    ] {
+        assert_eq!(status, want, "{body}");
+        let error: Value = serde_json::from_str(&body).expect("JSON");
+        assert!(error["error"].is_string(), "{body}");
+    }
+}
+
+#[test]
 fn predictions_over_http_change_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut daemon = Daemon::start(
