@@ -157,7 +157,7 @@ impl ExamplePlan {
         let mut names = names;
         if let Some(names) = names.as_deref_mut() {
             let known = names.known(&row.index);
-            for (index, slot) in (0..).zip(&row.index).skip(known) {
+            for (index, slot) in (known as u32..).zip(&row.index[known..]) {
                 names.remember(*slot, |out| example.name(index, out));
             }
         }
