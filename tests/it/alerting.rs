@@ -274,7 +274,8 @@ fn a_level_shift_is_one_drift_few_alerts_and_then_silence() {
                 .alerts
                 .iter()
                 .map(|a| a.0)
-                .filter(|&n| n >= 3000)
+                // What chance brings directly before is part of it.
+                .filter(|&n| n >= 2999)
                 .collect();
             let adapting = after.iter().filter(|&&n| n < 3200).count();
             let what = format!("{width} {shift} {seed}: {:?}, alerts {after:?}", w.drifts);
@@ -375,16 +376,36 @@ fn after_a_month_of_silence_an_outlier_is_alerted_and_little_else() {
 
 #[test]
 fn plain_noise_at_any_pace_is_no_change() {
+    let mut drifts = Vec::new();
     for pace in [1, 10, 60, 300] {
-        let mut drifts = Vec::new();
         for seed in 0..20 {
             let mut r = Random::new(seed);
             let mut w = Watch::new(DetectorConfig::Auto, 3.0);
             for i in 0..6000 {
                 w.record(&[50.0 + 5.0 * r.normal()], pace * i * SECOND);
             }
-            drifts.extend(w.drifts.iter().map(|n| (seed, *n)));
+            drifts.extend(w.drifts.iter().map(|n| (pace, seed, *n)));
         }
-        assert!(drifts.is_empty(), "one in {pace} s: {drifts:?}");
+    }
+    assert!(drifts.is_empty(), "pace, seed, record: {drifts:?}");
+}
+
+#[test]
+fn lone_deviations_of_a_field_that_stands_still_are_no_change() {
+    for share in [1e-4, 1e-3, 3e-3, 1e-2, 5e-2] {
+        for seed in 0..3 {
+            let mut r = Random::new(seed);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            for i in 0..40_000 {
+                let failed = r.uniform() < share;
+                let status = if failed {
+                    404.0 + 99.0 * r.below(2) as f64
+                } else {
+                    200.0
+                };
+                w.record(&[status], i * 10 * SECOND);
+            }
+            assert!(w.drifts.is_empty(), "{share}, {seed}: {:?}", w.drifts);
+        }
     }
 }
