@@ -18,6 +18,8 @@ const SEASON_RATE: f64 = 0.1;
 /// Values of a half hour before ranks go by its baseline. The first one alone is the whole baseline:
 /// if it lies far out, all that follow lie far from it, are kept out, and so never put it right.
 const SETTLED: u8 = 10;
+/// A baseline has followed a change if it lies nearer than this share of it.
+const FOLLOWED: f64 = 0.1;
 /// Residuals in the smoothed residual, values in the short mean.
 const SMOOTH: usize = 20;
 const SHORT: usize = 5;
@@ -32,8 +34,11 @@ const MOST_OF_ONE: f64 = 6.0;
 /// No rank is larger. Where hardly anything moves, typical sizes shrink from one change to the next, and
 /// each would be stranger than all before it; so they are alike, and count as often as they come.
 const FARTHEST: f64 = 1000.0;
-/// What a series that never moved is taken to move by: a thousandth of its size.
+/// What a series that never moved is taken to move by: a thousandth of its size, and when it has stood
+/// still for long, no more than rounding moves it. Then any other value is news.
 const STILL: f64 = 1e-3;
+const ROUNDING: f64 = 1e-9;
+const LONG: u64 = 500;
 
 /// The components: |value - slow mean|, |value - baseline of its half hour|, |mean of the last 20
 /// such residuals|, and how far the mean of the last 5 values lies above the slow mean.
@@ -135,14 +140,21 @@ impl Series {
             self.mean
         };
         let residual = if seasonal { value - baseline } else { 0.0 };
-        let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
+        let magnitude = self.mean.abs().max(value.abs());
+        let rounding = ROUNDING * magnitude + f64::MIN_POSITIVE;
+        let still = STILL * magnitude + f64::MIN_POSITIVE;
+        let least = if self.learned >= LONG && self.sizes[DEVIATION] <= rounding {
+            rounding
+        } else {
+            still
+        };
         // For records, the plain means of the last values. For ranks, one value counts in them as
         // no more than a few typical ones: it is strange itself, the nineteen after it are not.
         let at = (i % SMOOTH as u64) as usize;
-        let most = self.most_of_one(RESIDUAL, still);
+        let most = self.most_of_one(RESIDUAL, rounding);
         let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most, self.unsettled);
         let at = (i % SHORT as u64) as usize;
-        let most = self.most_of_one(DEVIATION, still);
+        let most = self.most_of_one(DEVIATION, rounding);
         let (short, even_short) = sums(&self.recent, at, value, self.mean, most, 0);
         let lift = short / (i + 1).min(SHORT as u64) as f64 - self.mean;
         let components = [
@@ -155,8 +167,7 @@ impl Series {
         let mut rank = 0.0f64;
         for (which, component) in components.iter().enumerate() {
             let (size, count) = (self.typical(which), self.sized[which]);
-            // Below a billionth of the values themselves, movement is rounding.
-            let size = if size > 1e-6 * still { size } else { still };
+            let size = if size > rounding { size } else { least };
             let of_baseline = which == RESIDUAL || which == DRIFT;
             if count >= RANGE_FROM && (settled || !of_baseline) {
                 rank = rank.max((component / size).min(FARTHEST));
@@ -188,9 +199,9 @@ impl Series {
 
     /// What one value counts in a smoothed component at most. In a series that never moved a
     /// first change is as large as any; what follows it is not strange for that.
-    fn most_of_one(&self, component: usize, still: f64) -> f64 {
+    fn most_of_one(&self, component: usize, rounding: f64) -> f64 {
         if self.sized[component] >= RANGE_FROM {
-            MOST_OF_ONE * self.sizes[component].max(1e-6 * still)
+            MOST_OF_ONE * self.sizes[component].max(rounding)
         } else {
             f64::INFINITY
         }
@@ -288,9 +299,18 @@ impl Series {
             mean - self.mean
         };
         self.mean = mean;
-        for (baseline, &count) in self.season.iter_mut().zip(&self.season_count) {
-            if count > 0 {
-                *baseline += moved;
+        // Half hours just before that have followed already stay, or they were a change in a day.
+        let first = season_of(values[0].1);
+        let back = (1..SEASONS).map(|i| (first + SEASONS - i) % SEASONS);
+        let followed = back
+            .take_while(|&s| {
+                self.season_count[s] > 0 && (self.season[s] - mean).abs() < FOLLOWED * moved.abs()
+            })
+            .count();
+        for i in 0..SEASONS - followed {
+            let season = (first + i) % SEASONS;
+            if self.season_count[season] > 0 {
+                self.season[season] += moved;
             }
         }
         self.residuals = [0.0; SMOOTH];
