@@ -29,8 +29,11 @@ const FAR: f64 = 10.0;
 const FURTHEST: f64 = 1e6;
 /// At twice this many records, all that was learned counts half: older records fade.
 const MEMORY: f64 = 65_536.0;
-/// What a column that never moved is taken to move by: a thousandth of its size.
+/// What a column that never moved is taken to move by: a thousandth of its size, and when it has stood
+/// still for long, no more than rounding moves it. Then any other value is news.
 const STILL: f64 = 1e-3;
+const ROUNDING: f64 = 1e-9;
+const LONG: f64 = 500.0;
 /// Ranks are the exponential of surprise over this, so that a tail of surprise, which falls by e
 /// with each unit, is a power law of ranks.
 const SURPRISE: f64 = 8.0;
@@ -52,10 +55,11 @@ pub struct Gauss {
 fn deviation(m: &Moments, x: f64) -> (f64, bool) {
     let size = m.mean.abs().max(x.abs());
     let deviation = m.deviation();
-    if deviation > 1e-9 * size {
+    if deviation > ROUNDING * size {
         (deviation, false)
     } else {
-        (STILL * size + f64::MIN_POSITIVE, true)
+        let least = if m.count < LONG { STILL } else { ROUNDING };
+        (least * size + f64::MIN_POSITIVE, true)
     }
 }
 
@@ -65,6 +69,14 @@ fn unit(m: &Moments, x: f64) -> f64 {
     let (scale, still) = deviation(m, x);
     let most = if still { m.count.sqrt() } else { FURTHEST };
     ((x - m.mean) / scale).clamp(-most, most)
+}
+
+/// Whether a value is the first to differ in a column that has stood still for long. No history tells
+/// how rare that is, and the other columns' must not drown it; each such change is alike, so that they
+/// count as often as they come.
+fn stirs(m: &Moments, x: f64) -> bool {
+    let (scale, still) = deviation(m, x);
+    still && m.count >= LONG && (x - m.mean).abs() > scale
 }
 
 impl Gauss {
@@ -118,8 +130,12 @@ impl Gauss {
             });
         for ((&x, m), voice) in dense.iter().zip(&self.columns).zip(&self.voices) {
             if !x.is_nan() && m.count >= KNOWN {
-                let surprise = voice.surprise(unit(m, tame(x)).abs());
-                most = most.max(surprise.unwrap_or(0.0));
+                let surprise = if stirs(m, tame(x)) {
+                    LARGEST
+                } else {
+                    voice.surprise(unit(m, tame(x)).abs()).unwrap_or(0.0)
+                };
+                most = most.max(surprise);
             }
         }
         exp(most.min(LARGEST) / SURPRISE)

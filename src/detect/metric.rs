@@ -54,6 +54,9 @@ impl Detector for Metric {
 
     fn learn_one(&mut self, x: Row<'_>, time: Micros, normal: bool, _: &mut Scratch) {
         if self.series.len() < x.dense.len() {
+            // A vector that grows by itself makes room for four, and there are many keys.
+            let more = x.dense.len() - self.series.len();
+            self.series.reserve_exact(more);
             self.series.resize_with(x.dense.len(), Series::default);
         }
         for i in 0..self.series.len() {
@@ -117,6 +120,7 @@ impl Detector for Metric {
             return Err(from.invalid("columns", "more than there can be"));
         }
         self.series.clear();
+        self.series.reserve_exact(columns.min(64) as usize);
         for i in 0..columns {
             let mut series = Series::default();
             from.nested(&i.to_string(), |r| series.load(r))?;

@@ -5,8 +5,9 @@
 //! tail fitted to the largest of them (generalized Pareto, as in SPOT: Siffer et al., KDD 2017),
 //! and never claims more than 30 peaks can carry.
 //!
-//! Gated scores are kept apart as well, the last 64 that the ration let in: what keeps coming back,
-//! ten times and more, is as frequent as it is, however far out.
+//! Gated scores are kept apart as well, the last 64 that the ration let in, of consecutive ones the
+//! first: what keeps coming back, ten times and more, is as frequent as it is, however far out. That
+//! outlives a change of the stream: a tenth change is no more news than a tenth spike.
 //!
 //! Scores are kept as counts on a logarithmic scale. There a power-law tail is an exponential one,
 //! so that one fit with a shape near 0 serves heavy tails, and errs on the safe side for light ones.
@@ -47,6 +48,9 @@ const SAVED: u32 = 4;
 const CENSORED: f64 = 1e-5;
 /// So many gated scores are remembered as they were.
 const REMEMBERED: usize = 64;
+/// Scores beyond a hundred (their logarithm) are alike: what comes now and then in a column that else
+/// stands still is each time stranger than the last, for all the quiet between.
+const BEYOND: f64 = 4.605;
 /// The least p-value: beyond it the fit says nothing more.
 const LEAST: f64 = 1e-18;
 
@@ -107,6 +111,8 @@ pub struct Calibration {
     offered: u64,
     gated: Vec<f64>,
     gated_at: Vec<u64>,
+    /// The last score was gated: one that follows it is of the same episode.
+    episode: bool,
 }
 
 impl Default for Calibration {
@@ -137,6 +143,7 @@ impl Calibration {
             offered: 0,
             gated: Vec::new(),
             gated_at: Vec::new(),
+            episode: false,
         }
     }
 
@@ -201,6 +208,7 @@ impl Calibration {
 
     /// How often gated records at least this strange come back; 0 before ten have.
     fn returning(&self, x: f64) -> f64 {
+        let x = x.min(BEYOND);
         let as_strange = self.gated.iter().filter(|&&g| g >= x).count() as u64;
         if as_strange < RANKED {
             return 0.0;
@@ -217,6 +225,7 @@ impl Calibration {
     pub fn add(&mut self, score: f64) {
         self.ration = (self.ration + RATION).min(SAVED * 1000);
         self.offered += 1;
+        self.episode = false;
         self.count_one(ln(score.max(f64::MIN_POSITIVE)));
     }
 
@@ -226,18 +235,26 @@ impl Calibration {
     pub fn add_gated(&mut self, score: f64) {
         self.ration = (self.ration + RATION).min(SAVED * 1000);
         self.offered += 1;
+        let begins = !std::mem::replace(&mut self.episode, true);
         if self.ration >= 1000 {
             self.ration -= 1000;
             let x = ln(score.max(f64::MIN_POSITIVE));
-            if self.gated.len() < REMEMBERED {
-                self.gated.push(x);
-                self.gated_at.push(self.offered);
-            } else if let Some(oldest) = (0..REMEMBERED).min_by_key(|&i| self.gated_at[i]) {
-                self.gated[oldest] = x;
-                self.gated_at[oldest] = self.offered;
+            if begins {
+                self.remember(x);
             }
             let most = self.tails.map_or(x, |[many, _]| many.quantile(CENSORED));
             self.count_one(x.min(most));
+        }
+    }
+
+    /// Keeps a gated score as it was, in place of the oldest where there is no room.
+    fn remember(&mut self, x: f64) {
+        if self.gated.len() < REMEMBERED {
+            self.gated.push(x);
+            self.gated_at.push(self.offered);
+        } else if let Some(oldest) = (0..REMEMBERED).min_by_key(|&i| self.gated_at[i]) {
+            self.gated[oldest] = x;
+            self.gated_at[oldest] = self.offered;
         }
     }
 
@@ -246,8 +263,6 @@ impl Calibration {
         while self.count() > most {
             self.halve();
         }
-        self.gated.clear();
-        self.gated_at.clear();
         self.fit();
     }
 
@@ -349,7 +364,8 @@ impl Calibration {
     pub fn save(&self, out: &mut Writer) {
         out.u32s("bins", &self.bins);
         let ration = u64::from(self.ration);
-        out.u64s("counters", &[self.since_fit, ration, self.offered]);
+        let episode = u64::from(self.episode);
+        out.u64s("counters", &[self.since_fit, ration, self.offered, episode]);
         out.f64s("gated", &self.gated);
         out.u64s("gated_at", &self.gated_at);
         let tails: Vec<f64> = self
@@ -367,7 +383,7 @@ impl Calibration {
         if !bins.is_empty() {
             from.u32s_of("bins", BINS)?;
         }
-        let counters = from.u64s_of("counters", 3)?;
+        let counters = from.u64s_of("counters", 4)?;
         let gated = from.f64s("gated")?;
         let gated_at = from.u64s_of("gated_at", gated.len())?;
         if gated.len() > REMEMBERED || gated.iter().any(|g| g.is_nan()) {
@@ -387,6 +403,7 @@ impl Calibration {
         }
         self.bins = bins.to_vec();
         self.offered = counters[2];
+        self.episode = counters[3] != 0;
         self.gated = gated.to_vec();
         self.gated_at = gated_at.to_vec();
         self.since_fit = counters[0];
@@ -517,6 +534,24 @@ mod tests {
         }
         assert!(c.count() <= 5000 + 4 + 4);
         assert!(c.p_value(8.0) < 20.0 * before.max(1e-9));
+    }
+
+    #[test]
+    fn what_came_ten_times_is_as_frequent_as_that_and_an_episode_came_once() {
+        let mut c = Calibration::new();
+        let mut r = Random::new(5);
+        for episode in 0..10 {
+            assert!(c.count() < 256 || c.p_value(900.0) < 1e-6, "{episode}");
+            for _ in 0..1000 {
+                c.add(r.normal().abs());
+            }
+            for i in 0..20 {
+                c.add_gated(200.0 + f64::from(i));
+            }
+            c.fade(1024);
+        }
+        let p = c.p_value(900.0);
+        assert!((p * 1020.0 - 1.0).abs() < 0.01, "{p}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ const SEASON_RATE: f64 = 0.1;
 /// Values of a half hour before ranks go by its baseline. The first one alone is the whole baseline:
 /// if it lies far out, all that follow lie far from it, are kept out, and so never put it right.
 const SETTLED: u8 = 10;
+/// A baseline has followed a change if it lies nearer than this share of it.
+const FOLLOWED: f64 = 0.1;
 /// Residuals in the smoothed residual, values in the short mean.
 const SMOOTH: usize = 20;
 const SHORT: usize = 5;
@@ -29,8 +31,14 @@ const LIFT_FROM: u64 = 50;
 const SMOOTH_FROM: u64 = 400;
 /// In smoothed components, one value counts as no more than so many typical ones.
 const MOST_OF_ONE: f64 = 6.0;
-/// What a series that never moved is taken to move by: a thousandth of its size.
+/// No rank is larger. Where hardly anything moves, typical sizes shrink from one change to the next, and
+/// each would be stranger than all before it; so they are alike, and count as often as they come.
+const FARTHEST: f64 = 1000.0;
+/// What a series that never moved is taken to move by: a thousandth of its size, and when it has stood
+/// still for long, no more than rounding moves it. Then any other value is news.
 const STILL: f64 = 1e-3;
+const ROUNDING: f64 = 1e-9;
+const LONG: u64 = 500;
 
 /// The components: |value - slow mean|, |value - baseline of its half hour|, |mean of the last 20
 /// such residuals|, and how far the mean of the last 5 values lies above the slow mean.
@@ -132,14 +140,21 @@ impl Series {
             self.mean
         };
         let residual = if seasonal { value - baseline } else { 0.0 };
-        let still = STILL * self.mean.abs().max(value.abs()) + f64::MIN_POSITIVE;
+        let magnitude = self.mean.abs().max(value.abs());
+        let rounding = ROUNDING * magnitude + f64::MIN_POSITIVE;
+        let still = STILL * magnitude + f64::MIN_POSITIVE;
+        let least = if self.learned >= LONG && self.sizes[DEVIATION] <= rounding {
+            rounding
+        } else {
+            still
+        };
         // For records, the plain means of the last values. For ranks, one value counts in them as
         // no more than a few typical ones: it is strange itself, the nineteen after it are not.
         let at = (i % SMOOTH as u64) as usize;
-        let most = self.most_of_one(RESIDUAL, still);
+        let most = self.most_of_one(RESIDUAL, rounding);
         let (drift, even_drift) = sums(&self.residuals, at, residual, 0.0, most, self.unsettled);
         let at = (i % SHORT as u64) as usize;
-        let most = self.most_of_one(DEVIATION, still);
+        let most = self.most_of_one(DEVIATION, rounding);
         let (short, even_short) = sums(&self.recent, at, value, self.mean, most, 0);
         let lift = short / (i + 1).min(SHORT as u64) as f64 - self.mean;
         let components = [
@@ -151,12 +166,11 @@ impl Series {
         let records = [(drift / SMOOTH as f64).abs(), lift.max(0.0)];
         let mut rank = 0.0f64;
         for (which, component) in components.iter().enumerate() {
-            let (size, count) = (self.sizes[which], self.sized[which]);
-            // Below a billionth of the values themselves, movement is rounding.
-            let size = if size > 1e-6 * still { size } else { still };
+            let (size, count) = (self.typical(which), self.sized[which]);
+            let size = if size > rounding { size } else { least };
             let of_baseline = which == RESIDUAL || which == DRIFT;
             if count >= RANGE_FROM && (settled || !of_baseline) {
-                rank = rank.max(component / size);
+                rank = rank.max((component / size).min(FARTHEST));
             }
         }
         Reading {
@@ -172,11 +186,22 @@ impl Series {
         }
     }
 
+    /// The typical size of a component. That of a mean of several is no less than if they were
+    /// independent: where hardly anything ever moves, it is known from next to nothing.
+    fn typical(&self, component: usize) -> f64 {
+        let size = self.sizes[component];
+        match component {
+            DRIFT => size.max(self.sizes[RESIDUAL] / (SMOOTH as f64).sqrt()),
+            LIFT => size.max(self.sizes[DEVIATION] / (SHORT as f64).sqrt()),
+            _ => size,
+        }
+    }
+
     /// What one value counts in a smoothed component at most. In a series that never moved a
     /// first change is as large as any; what follows it is not strange for that.
-    fn most_of_one(&self, component: usize, still: f64) -> f64 {
+    fn most_of_one(&self, component: usize, rounding: f64) -> f64 {
         if self.sized[component] >= RANGE_FROM {
-            MOST_OF_ONE * self.sizes[component].max(1e-6 * still)
+            MOST_OF_ONE * self.sizes[component].max(rounding)
         } else {
             f64::INFINITY
         }
@@ -228,9 +253,9 @@ impl Series {
         self.learned += 1;
         self.mean += slow_rate(self.learned) * (r.value - self.mean);
         let count = &mut self.season_count[r.season];
+        let first = *count == 0;
         *count = (*count + 1).min(SETTLED);
-        let rate = (1.0 / f64::from(*count)).max(SEASON_RATE);
-        self.season[r.season] += rate * (r.value - self.season[r.season]);
+        let season_rate = (1.0 / f64::from(*count)).max(SEASON_RATE);
         for (which, &component) in r.components.iter().enumerate() {
             // A lift is zero half of the time; its typical size is that of the other half.
             let of_baseline = which == RESIDUAL || which == DRIFT;
@@ -240,6 +265,14 @@ impl Series {
                 self.sizes[which] += rate * (component - self.sizes[which]);
             }
         }
+        // One value moves a baseline by no more than some typical ones, and a lone spike that is let in
+        // by nothing: what follows, where it always was, must not be strange for it.
+        if first {
+            self.season[r.season] = self.mean;
+        }
+        let typical = if r.settled { RESIDUAL } else { DEVIATION };
+        let apart = r.value - self.season[r.season];
+        self.season[r.season] += season_rate * within(apart, self.most_of_one(typical, 0.0));
     }
 
     /// The level has moved for good: means and baselines move along, the shape of the day stays,
@@ -266,9 +299,18 @@ impl Series {
             mean - self.mean
         };
         self.mean = mean;
-        for (baseline, &count) in self.season.iter_mut().zip(&self.season_count) {
-            if count > 0 {
-                *baseline += moved;
+        // Half hours just before that have followed already stay, or they were a change in a day.
+        let first = season_of(values[0].1);
+        let back = (1..SEASONS).map(|i| (first + SEASONS - i) % SEASONS);
+        let followed = back
+            .take_while(|&s| {
+                self.season_count[s] > 0 && (self.season[s] - mean).abs() < FOLLOWED * moved.abs()
+            })
+            .count();
+        for i in 0..SEASONS - followed {
+            let season = (first + i) % SEASONS;
+            if self.season_count[season] > 0 {
+                self.season[season] += moved;
             }
         }
         self.residuals = [0.0; SMOOTH];
@@ -353,14 +395,7 @@ impl Series {
 /// strange by itself, and twenty of them must not make the twenty after them strange. Values whose bit
 /// in `without` is set do not count in the second sum.
 fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64, without: u32) -> (f64, f64) {
-    let even_of = |x: f64| {
-        let apart = x - middle;
-        if apart.abs() > 2.0 * most {
-            0.0
-        } else {
-            apart.clamp(-most, most)
-        }
-    };
+    let even_of = |x: f64| within(x - middle, most);
     let mut plain = value;
     let mut even = even_of(value);
     for (i, &x) in window.iter().enumerate() {
@@ -372,6 +407,15 @@ fn sums(window: &[f64], at: usize, value: f64, middle: f64, most: f64, without: 
         }
     }
     (plain, even)
+}
+
+/// A distance, no more than `most`, and nothing beyond twice that.
+fn within(apart: f64, most: f64) -> f64 {
+    if apart.abs() > 2.0 * most {
+        0.0
+    } else {
+        apart.clamp(-most, most)
+    }
 }
 
 fn season_of(time: Micros) -> usize {
@@ -411,6 +455,24 @@ mod tests {
             for _ in 0..30 {
                 assert!(step(level, true) < 3.0);
             }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_lone_spike_that_is_let_in_is_not_strange() {
+        let mut s = fed(std::iter::repeat_n(200.0, 3000));
+        let mut step = |value: f64| {
+            let reading = s.read(value, Micros(0));
+            s.learn(&reading, true);
+            reading.rank
+        };
+        for _ in 0..100 {
+            step(200.0);
+        }
+        assert!(step(500.0) > 100.0);
+        for i in 0..30 {
+            let rank = step(200.0);
+            assert!(rank < 3.0, "{i}: {rank}");
         }
     }
 

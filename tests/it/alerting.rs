@@ -274,7 +274,8 @@ fn a_level_shift_is_one_drift_few_alerts_and_then_silence() {
                 .alerts
                 .iter()
                 .map(|a| a.0)
-                .filter(|&n| n >= 3000)
+                // What chance brings directly before is part of it.
+                .filter(|&n| n >= 2999)
                 .collect();
             let adapting = after.iter().filter(|&&n| n < 3200).count();
             let what = format!("{width} {shift} {seed}: {:?}, alerts {after:?}", w.drifts);
@@ -375,16 +376,143 @@ fn after_a_month_of_silence_an_outlier_is_alerted_and_little_else() {
 
 #[test]
 fn plain_noise_at_any_pace_is_no_change() {
+    let mut drifts = Vec::new();
     for pace in [1, 10, 60, 300] {
-        let mut drifts = Vec::new();
         for seed in 0..20 {
             let mut r = Random::new(seed);
             let mut w = Watch::new(DetectorConfig::Auto, 3.0);
             for i in 0..6000 {
                 w.record(&[50.0 + 5.0 * r.normal()], pace * i * SECOND);
             }
-            drifts.extend(w.drifts.iter().map(|n| (seed, *n)));
+            drifts.extend(w.drifts.iter().map(|n| (pace, seed, *n)));
         }
-        assert!(drifts.is_empty(), "one in {pace} s: {drifts:?}");
+    }
+    assert!(drifts.is_empty(), "pace, seed, record: {drifts:?}");
+}
+
+#[test]
+fn lone_deviations_of_a_field_that_stands_still_are_no_change() {
+    for share in [1e-4, 1e-3, 3e-3, 1e-2, 5e-2] {
+        for seed in 0..3 {
+            let mut r = Random::new(seed);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            for i in 0..40_000 {
+                let failed = r.uniform() < share;
+                let status = if failed {
+                    404.0 + 99.0 * r.below(2) as f64
+                } else {
+                    200.0
+                };
+                w.record(&[status], i * 10 * SECOND);
+            }
+            assert!(w.drifts.is_empty(), "{share}, {seed}: {:?}", w.drifts);
+        }
+    }
+}
+
+type Column = fn(&mut Random, i64) -> f64;
+
+#[test]
+fn the_first_change_of_a_field_that_stood_still_is_alerted_whatever_stands_beside_it() {
+    let beside: [(&str, Vec<Column>); 5] = [
+        ("nothing", vec![]),
+        ("another such", vec![|_, _| 3.0]),
+        ("noise", vec![|r, _| 50.0 + 5.0 * r.normal()]),
+        (
+            "a flag",
+            vec![|r, _| f64::from(u8::from(r.uniform() < 0.02))],
+        ),
+        (
+            "heavy tails, a counter, gaps",
+            vec![|r, _| student(r, 3), |_, i| i as f64, |r, _| {
+                if r.uniform() < 0.5 {
+                    f64::NAN
+                } else {
+                    r.normal()
+                }
+            }],
+        ),
+    ];
+    for (name, columns) in beside {
+        for (from, to) in [
+            (0.0, 1e-3),
+            (5.0, 6.0),
+            (1000.0, 1001.0),
+            (1e6, 1e6 + 1.0),
+            (5.0, 5e6),
+        ] {
+            for seed in 0..4 {
+                let mut r = Random::new(seed);
+                let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+                for i in 0..2600 {
+                    let mut row = vec![if i == 2500 { to } else { from }];
+                    row.extend(columns.iter().map(|column| column(&mut r, i)));
+                    w.record(&row, 1_700_000_000 * SECOND + i * 1000);
+                }
+                let what = format!("{name}, {from} to {to}, {seed}: {:?}", w.alerts);
+                assert!(w.alerts.iter().any(|&(n, _)| n == 2500), "{what}");
+                assert!(w.alerts.len() <= 3, "{what}");
+            }
+        }
+    }
+}
+
+/// A field that changes in this share of records, and what it was.
+type Rarely = (&'static str, fn(&mut Random, f64, bool) -> f64);
+
+#[test]
+fn fields_that_change_now_and_then_make_no_storm() {
+    let fields: [Rarely; 5] = [
+        ("status", |r, _, changed| {
+            if changed {
+                404.0 + 99.0 * r.below(2) as f64
+            } else {
+                200.0
+            }
+        }),
+        ("a size, of which a byte", |_, _, changed| {
+            1e6 + f64::from(u8::from(changed))
+        }),
+        ("version", |_, was, changed| {
+            was.max(10.0) + f64::from(u8::from(changed))
+        }),
+        ("counter", |_, was, changed| {
+            was.max(1000.0) + f64::from(u8::from(changed))
+        }),
+        ("setting", |r, was, changed| {
+            if changed || was == 0.0 {
+                (1e4 + 100.0 * r.uniform()).floor()
+            } else {
+                was
+            }
+        }),
+    ];
+    for (name, field) in fields {
+        for width in [1, 2, 4] {
+            let mut r = Random::new(5);
+            let mut w = Watch::new(DetectorConfig::Auto, 3.0);
+            let (mut x, mut changes) = (0.0, 0);
+            // Ten days.
+            for i in 0..86_400 {
+                let changed = r.uniform() < 5e-4;
+                changes += usize::from(changed);
+                x = field(&mut r, x, changed);
+                let mut row = vec![x];
+                row.extend((1..width).map(|_| 50.0 + 5.0 * r.normal()));
+                w.record(&row, 1_700_000_000 * SECOND + i * 10 * SECOND);
+            }
+            let late = w.alerts.iter().filter(|a| a.0 > 60_000).count();
+            let drifts = w.drifts.len();
+            let alerts = w.alerts.len();
+            let what = format!(
+                "{name} x {width}: {changes} changes, {drifts} drifts, {alerts} alerts, {late} late"
+            );
+            println!("{what}");
+            // It is known after ten or so, and noise has its own.
+            assert!(alerts <= 20 && late <= 5, "{what}");
+            assert!(drifts <= changes * 5 / 4, "{what}");
+            let returns = name == "status" || name.starts_with("a size");
+            assert!(drifts == 0 || !returns, "{what}");
+        }
     }
 }
