@@ -44,17 +44,15 @@ impl Worker {
                 let count = data.lines.len() as u64;
                 if let Some(source) = sources.iter().position(|s| *s == data.stream.source) {
                     let ledger = data.stream.ledger;
-                    let name = streams
-                        .entry(ledger)
-                        .or_insert_with(|| {
-                            let identity = data.stream.name.identity.clone();
-                            if identity.is_empty() {
-                                return self.stream_of(source, data.stream);
-                            }
-                            let new = || self.stream_of(source, data.stream);
-                            let same = known.entry((source, identity)).or_insert_with(new);
-                            Arc::clone(same)
-                        });
+                    let name = streams.entry(ledger).or_insert_with(|| {
+                        let identity = data.stream.name.identity.clone();
+                        if identity.is_empty() {
+                            return self.stream_of(source, data.stream);
+                        }
+                        let new = || self.stream_of(source, data.stream);
+                        let same = known.entry((source, identity)).or_insert_with(new);
+                        Arc::clone(same)
+                    });
                     let chunk = Chunk {
                         stream: Arc::clone(name),
                         ..data.to_chunk(source as u16)

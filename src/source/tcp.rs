@@ -399,12 +399,7 @@ impl Shared {
     }
 
     /// Reads one connection to its end, a stop, or the learner's.
-    async fn read(
-        &self,
-        mut input: OwnedReadHalf,
-        lines: &mut Lines,
-        replies: Option<Replies>,
-    ) {
+    async fn read(&self, mut input: OwnedReadHalf, lines: &mut Lines, replies: Option<Replies>) {
         let context = &self.context;
         let peer = lines.stream.name.clone();
         let Lines {
