@@ -379,6 +379,21 @@ fn unfinished_segments_go_at_the_next_start_and_other_files_stay() {
 }
 
 #[test]
+fn a_stream_that_ended_is_forgotten_however_it_ended() {
+    let mut ledger = Ledger::new(SEGMENT_BYTES);
+    for number in 0..3 {
+        let chunk = chunk(0, number, 0, "x\n", number == 0);
+        ledger.encoder.data("tcp", &chunk, None).unwrap();
+    }
+    ledger.encoder.close(0, 1);
+    ledger.commit();
+    assert_eq!(ledger.writer.streams(), 1);
+    ledger.encoder.close(0, 2);
+    assert_eq!(ledger.commit(), 3, "nothing to write");
+    assert_eq!(ledger.writer.streams(), 0);
+}
+
+#[test]
 fn what_is_too_long_takes_no_number() {
     let mut encoder = Encoder::new(5);
     let key = "k".repeat(MAX_KEY + 1);
