@@ -9,6 +9,8 @@ mod durable;
 mod error;
 mod format;
 pub mod ledger;
+#[cfg(test)]
+mod simulated;
 mod snapshot;
 mod store;
 

@@ -30,6 +30,10 @@ mod recover;
 mod segment;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_crash;
+#[cfg(test)]
+mod tests_damage;
 mod writer;
 
 pub use encoder::{Batch, Encoder, FrameTooLong, GROUP_BYTES, GROUP_RECORDS, MAX_KEY};

@@ -96,6 +96,11 @@ impl SegmentWriter {
         self.segments.len()
     }
 
+    /// Streams whose descriptions are kept, to be written at the start of a segment.
+    pub fn streams(&self) -> usize {
+        self.open.len()
+    }
+
     /// Segments that were left because of a failure.
     pub fn abandoned(&self) -> u64 {
         self.abandoned
@@ -115,10 +120,15 @@ impl SegmentWriter {
     ///
     /// # Panics
     /// If it does not follow the one before: such a ledger could not be read again.
-    pub fn push(&mut self, batch: Batch) {
+    pub fn push(&mut self, mut batch: Batch) {
         assert_eq!(batch.first, self.next, "batches come in order");
         self.next = batch.next;
         if batch.is_empty() {
+            // What is pending may have to be written again, with its streams' descriptions.
+            match self.pending.back_mut() {
+                Some(before) => before.closed.append(&mut batch.closed),
+                None => self.forget(&batch.closed),
+            }
             self.keep(batch);
         } else {
             self.pending.push_back(batch);
@@ -311,15 +321,19 @@ impl SegmentWriter {
         for _ in 0..count {
             let batch = self.pending.pop_front().expect("so many were written");
             self.durable = batch.next - 1;
-            for stream in &batch.closed {
-                self.open.remove(stream);
-                current.described.remove(stream);
-            }
-            if self.spare.len() < SPARE {
-                self.spare.push(batch);
-            }
+            self.forget(&batch.closed);
+            self.keep(batch);
         }
         Ok(())
+    }
+
+    fn forget(&mut self, closed: &[u64]) {
+        for stream in closed {
+            self.open.remove(stream);
+            if let Some(current) = &mut self.current {
+                current.described.remove(stream);
+            }
+        }
     }
 
     fn keep(&mut self, batch: Batch) {
