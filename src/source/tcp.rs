@@ -6,11 +6,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead as _, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,7 @@ use super::chunker::Chunker;
 use super::warnings::Warnings;
 use super::{Reply, SourceContext, SourceError, SourceStats, TcpConfig};
 use crate::base::StreamName;
+use crate::net::{Denial, Guard, Input, Output, Scope};
 
 /// The most bytes read at once from a connection.
 const READ_BYTES: usize = 64 * 1024;
@@ -45,6 +48,7 @@ pub(super) struct TcpSource {
 /// What connections have in common.
 struct Shared {
     context: SourceContext,
+    guard: Guard,
     warnings: Warnings,
     next_number: AtomicU64,
     /// Read buffers not in use: idle connections hold none.
@@ -75,6 +79,13 @@ impl TcpSource {
             address: config.listen,
             error,
         })?;
+        let guard = Guard::open(
+            config.listen,
+            &config.protection,
+            &[],
+            Arc::clone(&context.stats.guard),
+        )
+        .map_err(SourceError::Unusable)?;
         Ok(TcpSource {
             listener,
             address,
@@ -84,6 +95,7 @@ impl TcpSource {
                 next_number: AtomicU64::new(context.resume.len() as u64),
                 warnings: context.warnings(),
                 buffers: Mutex::new(Vec::new()),
+                guard,
                 context,
             }),
         })
@@ -184,7 +196,15 @@ async fn connection(
     let _open = Open::new(&shared.context.stats);
     // Without it a reply may wait for the acknowledgement of the one before; it is only slower.
     let _ = stream.set_nodelay(true);
-    let (read, write) = stream.into_split();
+    // On the heap, so that connections that are past it do not carry its room along.
+    let admitted = Box::pin(shared.admit(stream, peer));
+    let admitted = tokio::select! {
+        admitted = admitted => admitted,
+        () = shared.context.stop.cancelled() => return,
+    };
+    let Ok((read, write)) = admitted else {
+        return;
+    };
     match reply {
         Reply::None => {
             // The other direction stays open until the client closes.
@@ -220,13 +240,30 @@ struct Replies {
 }
 
 impl Shared {
+    /// The handshake and the token, where they are asked for.
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Result<(Input, Output), Denial> {
+        let guard = &self.guard;
+        let turned_away = |denial: Denial| {
+            self.warnings.warn("denied", || {
+                format!("turned {peer} away: {}", denial.as_str())
+            });
+            denial
+        };
+        let mut stream = guard.accept(stream).await.map_err(turned_away)?;
+        let mut rest = Vec::new();
+        if guard.wants_tokens() {
+            let asked = guard.ask_token(&mut stream, peer, Scope::Ingest).await;
+            rest = asked.map_err(turned_away)?;
+        }
+        let (read, write) = stream.split();
+        if rest.is_empty() {
+            return Ok((read, write));
+        }
+        Ok((Box::new(io::Cursor::new(rest).chain(read)), write))
+    }
+
     /// Reads one connection to its end, a stop, or the learner's.
-    async fn read(
-        &self,
-        mut input: tokio::net::tcp::OwnedReadHalf,
-        peer: SocketAddr,
-        replies: Option<Replies>,
-    ) {
+    async fn read(&self, mut input: Input, peer: SocketAddr, replies: Option<Replies>) {
         let context = &self.context;
         let stream = Arc::new(StreamName {
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
@@ -284,30 +321,22 @@ impl Shared {
         }
     }
 
-    /// Reads once, with a buffer that is borrowed only when there is something to read.
-    async fn read_some(
-        &self,
-        input: &mut tokio::net::tcp::OwnedReadHalf,
-        chunker: &mut Chunker,
-    ) -> io::Result<usize> {
-        loop {
-            input.readable().await?;
+    /// Reads once, with a buffer that is borrowed only while there is something to read.
+    async fn read_some(&self, input: &mut Input, chunker: &mut Chunker) -> io::Result<usize> {
+        std::future::poll_fn(|context| {
             let pooled = self.buffers().pop();
             let mut buffer = pooled.unwrap_or_else(|| vec![0; READ_BYTES]);
-            let result = input.try_read(&mut buffer);
-            if let Ok(n) = result {
-                chunker.push(&buffer[..n]);
+            let mut read = ReadBuf::new(&mut buffer);
+            let result = Pin::new(&mut *input).poll_read(context, &mut read);
+            let read = read.filled();
+            if matches!(result, Poll::Ready(Ok(()))) {
+                chunker.push(read);
             }
+            let n = read.len();
             self.buffers().push(buffer);
-            match result {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                other => return other,
-            }
-        }
+            result.map_ok(|()| n)
+        })
+        .await
     }
 
     fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
@@ -317,7 +346,7 @@ impl Shared {
 
 /// Writes replies until everyone who could send one is gone, then closes.
 async fn write_replies(
-    mut output: tokio::net::tcp::OwnedWriteHalf,
+    mut output: Output,
     mut receiver: mpsc::Receiver<Vec<u8>>,
     unanswered: &Semaphore,
     stop: &CancellationToken,
@@ -327,8 +356,12 @@ async fn write_replies(
             stop.cancelled().await;
             tokio::time::sleep(PATIENCE).await;
         };
+        let write = async {
+            output.write_all(&batch).await?;
+            output.flush().await
+        };
         let written = tokio::select! {
-            written = output.write_all(&batch) => written.is_ok(),
+            written = write => written.is_ok(),
             () = stopped => false,
         };
         if !written {

@@ -8,9 +8,12 @@
 //! - `deploy`: what is shipped beside the binary agrees with it.
 //! - `eval`: figures of files.
 //! - `hostile`: bad input and bad clients.
+//! - `http`: requests of every bad kind.
 //! - `nab`: the single-value detector on a published benchmark.
+//! - `network`: what tests of ports share.
 //! - `pipeline`: lines in, events, answers and figures out.
 //! - `recovery`: stops, kills, changed configurations.
+//! - `security`: TLS, tokens, scopes, no secret anywhere.
 //! - `streams`: the learners on public streams, beside their peers.
 //! - `support`: what they share.
 //! - `vw`: lines and predictions of Vowpal Wabbit.
@@ -24,9 +27,12 @@ mod deploy;
 mod eval;
 mod expectation;
 mod hostile;
+mod http;
 mod nab;
+mod network;
 mod pipeline;
 mod recovery;
+mod security;
 mod streams;
 mod support;
 mod vw;
