@@ -283,7 +283,7 @@ impl Series {
 
     /// Reads it back.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let counts = from.u64s_of("counts", 2)?;
+        let counts = from.counts_of("counts", 2)?;
         let level = finite(from, "level", 5)?;
         let season_count = from.bytes_of("season_count", SEASONS)?;
         if season_count.iter().any(|&c| c > 10) {
@@ -302,7 +302,7 @@ impl Series {
             .copy_from_slice(finite(from, "residuals", SMOOTH)?);
         self.recent.copy_from_slice(finite(from, "recent", SHORT)?);
         self.sizes.copy_from_slice(finite(from, "sizes", 4)?);
-        self.sized.copy_from_slice(from.u64s_of("sized", 4)?);
+        self.sized.copy_from_slice(from.counts_of("sized", 4)?);
         if self.sizes.iter().any(|&s| s < 0.0) {
             return Err(from.invalid("sizes", "negative"));
         }

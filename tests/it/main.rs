@@ -7,6 +7,7 @@
 //! - `daemon`: stops, exit codes, files moved away.
 //! - `deploy`: what is shipped beside the binary agrees with it.
 //! - `eval`: figures of files.
+//! - `forged`: state that somebody made up.
 //! - `hostile`: bad input and bad clients.
 //! - `http`: requests of every bad kind.
 //! - `nab`: the single-value detector on a published benchmark.
@@ -26,6 +27,7 @@ mod daemon;
 mod deploy;
 mod eval;
 mod expectation;
+mod forged;
 mod hostile;
 mod http;
 mod nab;
