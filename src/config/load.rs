@@ -390,7 +390,8 @@ fn hash_seed(path: &Path) -> Result<u64, (String, String)> {
     }
     let hash = blake3::hash(&key);
     let first = hash.as_bytes().first_chunk::<8>();
-    Ok(u64::from_le_bytes(*first.expect("a hash has 32 bytes")))
+    // 0 stands for no key.
+    Ok(u64::from_le_bytes(*first.expect("a hash has 32 bytes")).max(1))
 }
 
 /// Refuses models that would take more than the limit. The default of `max_keys` yields first.

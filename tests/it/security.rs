@@ -399,3 +399,45 @@ fn no_secret_shows_anywhere() {
     assert!(!seen.contains(inner), "the private key shows");
     assert!(seen.contains("server.tokens"), "their names may show");
 }
+
+#[test]
+fn state_under_one_hash_key_does_not_fit_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = state_dir(dir.path());
+    secret(dir.path(), "hash.key", "CANARY-hash-key-0123456789");
+    let config = format!(
+        "hash_key_file = \"hash.key\"\n[state]\ndir = \"state\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\n{STDIN}{MODEL}"
+    );
+    write(&dir.path().join("c.toml"), config);
+    let run = || {
+        let output = learnd()
+            .current_dir(dir.path())
+            .args(["run", "c.toml"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    assert_eq!(run().0, Some(0));
+    assert_eq!(run().0, Some(0), "the same key");
+    secret(dir.path(), "hash.key", "another-hash-key-0123456789");
+    let (code, said) = run();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("hash key is ") && said.contains("--reset y"),
+        "{said}"
+    );
+    // The file tells two keys apart and gives neither away: the key in use is the first 64 bits of
+    // the hash of the file's bytes.
+    let key = blake3::hash(b"CANARY-hash-key-0123456789");
+    let key = &key.as_bytes()[..8];
+    let number = u64::from_le_bytes(*key.first_chunk().expect("8 bytes"));
+    for entry in std::fs::read_dir(&state).expect("a folder") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!bytes.windows(8).any(|w| w == key));
+        assert!(!text.contains(&number.to_string()) && !text.contains(&format!("{number:016x}")));
+    }
+}
