@@ -18,6 +18,7 @@ pub mod learn;
 
 pub mod model;
 
+pub mod net;
 pub mod sink;
 pub mod source;
 pub mod state;

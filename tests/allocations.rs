@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use learnd::base::{
     Chunk, Cutter, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions, StreamName,
+    Writer,
 };
 use learnd::config::{Config, Overrides};
 use learnd::engine::{Output, Pipeline, Rejection};
 use learnd::math::Random;
 use learnd::model::{Mode, Model};
+use learnd::state::{ENGINE, Snapshot};
 
 /// Wants nothing, as a run without sinks for predictions does.
 struct Nobody;
@@ -235,5 +237,48 @@ fn no_event_that_is_written_allocates() {
             count < 40,
             "{format}, {model}: {count} allocations in 4,000 records"
         );
+    }
+}
+
+#[test]
+fn a_snapshot_from_elsewhere_takes_no_more_memory_than_its_file() {
+    let config = config("json", "task = \"binary\"\nlabel = \"y\"");
+    let mut pipeline = Pipeline::new(&config);
+    let stream = Arc::new(StreamName {
+        number: 0,
+        name: "test".into(),
+        identity: Vec::new(),
+    });
+    let first = chunk(&config, &json(200), &stream);
+    pipeline.chunk(&first, Mode::Learn, &mut Nobody);
+    let mut writer = Writer::new();
+    pipeline.models()[0].save(&mut writer);
+    let snapshot = Snapshot {
+        engine: ENGINE,
+        version: "0.1.0".into(),
+        taken: Micros(0),
+        order: 200,
+        ledger_seq: 0,
+        requests: Vec::new(),
+        sources: Vec::new(),
+        streams: Vec::new(),
+        models: Vec::new(),
+        sections: writer.into_sections(),
+    };
+    let good = snapshot.encode();
+    let mut random = Random::new(1);
+    for round in 0..300 {
+        let mut bad = good.clone();
+        let at = random.below(bad.len() as u64) as usize;
+        match round % 3 {
+            0 => bad.truncate(at),
+            1 => bad[at] ^= 1 << random.below(8),
+            // The lengths stand at the beginning.
+            _ => bad[at % 8] = 0xff,
+        }
+        let counted = allocation_counter::measure(|| {
+            assert!(Snapshot::decode(&bad).is_err(), "round {round} at {at}");
+        });
+        assert!(counted.bytes_max < 1 << 20, "{} bytes", counted.bytes_max);
     }
 }

@@ -232,9 +232,9 @@ impl Budget {
 
     /// Reads it back into a budget of the same period; another period counts its records anew.
     pub fn load(&mut self, same_period: bool, from: &Reader<'_>) -> Result<(), StateError> {
-        self.records = from.u64("records")?;
+        self.records = from.count("records")?;
         let rate = from.u64s_of("rate", 4)?;
-        let slices = from.u64s_of("slices", SLICES)?;
+        let slices = from.counts_of("slices", SLICES)?;
         let times = from.u64s("alert_times")?;
         let records = from.u64s_of("alert_records", times.len())?;
         let pairs = times.iter().map(|&t| t as i64).zip(records.iter().copied());
@@ -246,12 +246,11 @@ impl Budget {
         if records.last().is_some_and(|&last| last > self.records) {
             return Err(from.invalid("alert_records", "beyond the last record"));
         }
-        if slices
-            .iter()
-            .try_fold(0u64, |sum, &n| sum.checked_add(n))
-            .is_none()
-        {
+        if slices.iter().map(|&n| u128::from(n)).sum::<u128>() >= 1 << 62 {
             return Err(from.invalid("slices", "beyond counting"));
+        }
+        if (rate[2] as i64).unsigned_abs() >= 1 << 62 {
+            return Err(from.invalid("rate", "beyond all time"));
         }
         let before = f64::from_bits(rate[3]);
         if !(before.is_finite() && before >= 0.0) {

@@ -315,6 +315,21 @@ impl<'a> Reader<'a> {
         Ok(self.u64s_of(name, 1)?[0])
     }
 
+    /// One count, as [`Reader::counts_of`] has them.
+    pub fn count(&self, name: &str) -> Result<u64, StateError> {
+        Ok(self.counts_of(name, 1)?[0])
+    }
+
+    /// So many counts. Nothing counts as far as 2⁶², so whoever goes on counting from there has made
+    /// up the state, and would have the sums overflow.
+    pub fn counts_of(&self, name: &str, length: usize) -> Result<&'a [u64], StateError> {
+        let counts = self.u64s_of(name, length)?;
+        if counts.iter().any(|&count| count >= 1 << 62) {
+            return Err(self.invalid(name, "beyond counting"));
+        }
+        Ok(counts)
+    }
+
     /// Text.
     pub fn text(&self, name: &str) -> Result<&'a str, StateError> {
         std::str::from_utf8(self.bytes(name)?).map_err(|_| self.invalid(name, "not UTF-8"))

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::base::{Clock, Micros, Task};
 use crate::config::Config;
 use crate::engine::{self, Ended, EngineError, RunOptions, SystemClock};
-use crate::server;
+use crate::net::{Guard, GuardStats, Protection};
+use crate::server::{self, Server};
 use crate::source::SourceKind;
 use crate::telemetry::{Metrics, ModelSeries, Series, SourceSeries};
 
@@ -21,9 +22,10 @@ use super::Failure;
 pub(super) fn run(config: &Config, reset: Vec<String>) -> Result<ExitCode, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(metrics_of(config, clock.now()));
-    let listener = listen(config)?;
-    let serve = listener.map(|listener| -> engine::Serve {
-        Box::new(move |handle| Box::pin(server::serve(listener, handle)))
+    warn_of_open_ports(config);
+    let server = listen(config, &metrics)?;
+    let serve = server.map(|server| -> engine::Serve {
+        Box::new(move |handle| Box::pin(server::serve(server, handle)))
     });
     match engine::run(config, &RunOptions { reset }, &clock, &metrics, serve) {
         Ok(Ended::Clean) => Ok(ExitCode::SUCCESS),
@@ -75,14 +77,54 @@ fn metrics_of(config: &Config, started: Micros) -> Metrics {
     })
 }
 
-fn listen(config: &Config) -> Result<Option<std::net::TcpListener>, Failure> {
+/// Ports that others can reach because the configuration says so.
+fn warn_of_open_ports(config: &Config) {
+    let sources = config.sources.iter().filter_map(|s| match &s.kind {
+        SourceKind::Tcp(tcp) => Some((format!("sources.{}", s.name), tcp.listen, &tcp.protection)),
+        _ => None,
+    });
+    let server = ("server".to_owned(), config.listen, &config.protection);
+    for (listener, address, protection) in std::iter::once(server).chain(sources) {
+        let closed = Protection {
+            allow_insecure_listen: false,
+            ..protection.clone()
+        };
+        if closed.may_take_data(address) {
+            continue;
+        }
+        if protection.allow_insecure_listen {
+            tracing::warn!(
+                listener,
+                %address,
+                "allow_insecure_listen: whoever reaches this port may use it, unencrypted"
+            );
+        } else {
+            tracing::info!(
+                listener,
+                %address,
+                "without TLS and tokens this port answers read-only paths alone"
+            );
+        }
+    }
+}
+
+fn listen(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Server>, Failure> {
     let address: SocketAddr = config.listen;
+    let stats = Arc::new(GuardStats::default());
+    let guard = Guard::open(address, &config.protection, server::PROTOCOLS, stats)
+        .map_err(|e| Failure::new(2, format!("server: {}\nhint: {}", e.message, e.help)))?;
     match server::bind(address) {
         Ok(listener) => {
             if let Ok(address) = listener.local_addr() {
-                tracing::info!(%address, "serving http://{address}/metrics");
+                let scheme = if guard.speaks_tls() { "https" } else { "http" };
+                tracing::info!(%address, "serving {scheme}://{address}/metrics");
             }
-            Ok(Some(listener))
+            Ok(Some(Server {
+                listener,
+                guard,
+                max_connections: config.max_connections,
+                metrics: Arc::clone(metrics),
+            }))
         }
         Err(error) if config.listen_is_default && error.kind() == io::ErrorKind::AddrInUse => {
             tracing::warn!(%address, "the default address is in use: no metrics are served");

@@ -16,10 +16,11 @@ use super::overrides::{self, Overrides};
 use super::section::{Claim, Problem, Section, Walk, wrong_type};
 use super::shape::Shape;
 use super::types::{Config, SinkConfig, SourceConfig, StateConfig};
-use super::{models, sinks, sources, values};
+use super::{models, protection, sinks, sources, values};
 use crate::base::EventKinds;
 use crate::decode::FormatConfig;
 use crate::model::ModelConfig;
+use crate::net::Protection;
 use crate::sink::{SinkKind, WhenFull};
 
 /// Where the server listens where nothing is said.
@@ -175,7 +176,7 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
             0
         })
     });
-    let (listen, admin) = server(&mut s);
+    let server = server(&mut s);
     let state = state(&mut s);
 
     let source_entries = named(&mut s, "sources", sources::SHAPE);
@@ -248,9 +249,11 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
         shutdown_timeout: shutdown?,
         memory_limit,
         hash_key_file: hash_key.map(|file| PathBuf::from(file.text)),
-        listen: listen.what,
-        listen_is_default: listen.place.is_none(),
-        admin,
+        listen: server.listen.what,
+        listen_is_default: server.listen.place.is_none(),
+        admin: server.admin,
+        protection: server.protection,
+        max_connections: server.max_connections,
         state: state.ok()?,
         sources,
         models,
@@ -277,7 +280,15 @@ fn default_sink(models: usize) -> SinkConfig {
     }
 }
 
-fn server(s: &mut Section<'_, '_>) -> (Claim<std::net::SocketAddr>, bool) {
+/// What `[server]` says.
+struct Server {
+    listen: Claim<std::net::SocketAddr>,
+    admin: bool,
+    protection: Protection,
+    max_connections: usize,
+}
+
+fn server(s: &mut Section<'_, '_>) -> Server {
     let empty = Table::default();
     let entry = s.get("server", Shape::Table("server"), None);
     let (table, place) = match entry.map(|e| (&e.node.value, e)) {
@@ -291,16 +302,23 @@ fn server(s: &mut Section<'_, '_>) -> (Claim<std::net::SocketAddr>, bool) {
     let mut s = Section::new(s.walk, "server", "[server]".into(), table, place);
     let listen = s.address("listen", Some(LISTEN));
     let admin = s.boolean("admin", false);
+    let max_connections = s.integer("max_connections", 1024, 1..=1_000_000) as usize;
+    let protection = protection::read(&mut s, None);
     let fallback = || LISTEN.parse().expect("the default is an address");
     let (what, place) = listen.unwrap_or_else(|| (fallback(), None));
-    let claim = Claim {
+    let listen = Claim {
         what,
         who: "server".into(),
         place,
     };
-    s.walk.ports.push(claim.clone());
+    s.walk.ports.push(listen.clone());
     s.finish(&[], true);
-    (claim, admin)
+    Server {
+        listen,
+        admin,
+        protection,
+        max_connections,
+    }
 }
 
 fn state(s: &mut Section<'_, '_>) -> Result<Option<StateConfig>, ()> {
@@ -374,7 +392,8 @@ fn hash_seed(path: &Path) -> Result<u64, (String, String)> {
     }
     let hash = blake3::hash(&key);
     let first = hash.as_bytes().first_chunk::<8>();
-    Ok(u64::from_le_bytes(*first.expect("a hash has 32 bytes")))
+    // 0 stands for no key.
+    Ok(u64::from_le_bytes(*first.expect("a hash has 32 bytes")).max(1))
 }
 
 /// Refuses models that would take more than the limit. The default of `max_keys` yields first.

@@ -18,6 +18,7 @@ mod memory;
 mod models;
 mod overrides;
 mod print;
+mod protection;
 mod reference;
 mod schema;
 mod section;

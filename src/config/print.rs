@@ -3,6 +3,7 @@
 //! Invariant: what is printed loads to the same configuration.
 
 use std::fmt::{Display, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::base::{EventKind, Scale, Task};
@@ -11,6 +12,7 @@ use crate::detect::DetectorConfig;
 use crate::feature::{Condition, ConditionTest, ConditionValue, FeatureKind, FeatureSpec};
 use crate::learn::{LearnerConfig, LinearConfig, Link, Loss, Optimizer, UpdateMode};
 use crate::model::ModelConfig;
+use crate::net::{Protection, TokenFile};
 use crate::sink::{SinkKind, WhenFull};
 use crate::source::{Reply, SourceKind};
 
@@ -58,6 +60,8 @@ pub fn print(config: &Config) -> String {
         out.key("listen", text(&config.listen.to_string()));
     }
     out.key("admin", config.admin);
+    out.key("max_connections", config.max_connections);
+    print_protection(&mut out, &config.protection);
     match &config.state {
         None => out.line("\n# No [state]: nothing that is learned outlives the process."),
         Some(state) => {
@@ -109,6 +113,26 @@ fn texts(items: &[String]) -> String {
     list(items, |item| text(item))
 }
 
+/// Names of files, never what is in them.
+fn print_protection(out: &mut Out, protection: &Protection) {
+    let path = |path: &Path| text(&path.display().to_string());
+    if let Some(tls) = &protection.tls {
+        let client_ca = tls.client_ca.as_ref();
+        let client_ca = client_ca.map_or(String::new(), |ca| format!(", client_ca = {}", path(ca)));
+        let (cert, key) = (path(&tls.cert), path(&tls.key));
+        out.key(
+            "tls",
+            format_args!("{{ cert = {cert}, key = {key}{client_ca} }}"),
+        );
+    }
+    let token = |token: &TokenFile| {
+        let scopes = list(token.scopes.iter(), |scope| text(scope.as_str()));
+        format!("{{ file = {}, scopes = {scopes} }}", path(&token.file))
+    };
+    out.key("tokens", list(&protection.tokens, token));
+    out.key("allow_insecure_listen", protection.allow_insecure_listen);
+}
+
 fn print_source(out: &mut Out, source: &SourceConfig) {
     out.table(format_args!("sources.{}", source.name));
     match &source.kind {
@@ -132,6 +156,7 @@ fn print_source(out: &mut Out, source: &SourceConfig) {
             };
             out.key("reply", text(reply));
             out.key("max_connections", tcp.max_connections);
+            print_protection(out, &tcp.protection);
         }
         SourceKind::Demo(demo) => {
             out.key("type", text("demo"));

@@ -14,6 +14,8 @@ fn kind_of(header: &str) -> &'static str {
         ["sources", _] => "source",
         ["models", _] => "model",
         ["sinks", _] => "sink",
+        [_, _, "tls"] => "tls",
+        [_, _, "tokens"] => "token",
         [_, _, "where" | "healthy"] => "condition",
         [_, _, "features"] => "feature",
         [_, _, "time"] => "time",

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decode::{CsvConfig, FormatConfig, Limits, VwHash};
+use crate::net::Scope;
 use crate::source::{DemoConfig, FileConfig, Reply, SourceKind, TcpConfig};
 
 use super::dom::{Entry, Value};
+use super::protection;
 use super::section::{Claim, Elsewhere, Placed, Section, Walk, table_of};
 use super::shape::{Bound, Shape};
 use super::types::SourceConfig;
@@ -18,6 +20,9 @@ pub(super) const ELSEWHERE: &[Elsewhere] = &[
     ("listen", "sources of type = \"tcp\""),
     ("reply", "sources of type = \"tcp\""),
     ("max_connections", "sources of type = \"tcp\""),
+    ("tls", "sources of type = \"tcp\""),
+    ("tokens", "sources of type = \"tcp\""),
+    ("allow_insecure_listen", "sources of type = \"tcp\""),
     ("paths", "sources of type = \"file\""),
     ("from", "sources of type = \"file\""),
     ("follow", "sources of type = \"file\""),
@@ -246,7 +251,9 @@ fn tcp(s: &mut Section<'_, '_>, name: &str, journal: bool) -> Option<SourceKind>
         s.walk.problem(place, message, help);
     }
     let max_connections = s.integer("max_connections", 1024, 1..=1_000_000);
+    let protection = protection::read(s, Some(Scope::Ingest));
     let (listen, place) = listen?;
+    protection::closed_to_others(s, listen, &protection);
     s.walk.ports.push(Claim {
         what: listen,
         who: format!("sources.{name}"),
@@ -256,6 +263,7 @@ fn tcp(s: &mut Section<'_, '_>, name: &str, journal: bool) -> Option<SourceKind>
         listen,
         reply: reply?,
         max_connections: max_connections as usize,
+        protection,
     }))
 }
 

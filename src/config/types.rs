@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::{EventKinds, RenderOptions};
 use crate::decode::{FormatConfig, Limits};
 use crate::model::ModelConfig;
+use crate::net::Protection;
 use crate::sink::{SinkKind, WhenFull};
 use crate::source::SourceKind;
 
@@ -27,6 +28,10 @@ pub struct Config {
     pub listen_is_default: bool,
     /// Admin requests are allowed.
     pub admin: bool,
+    /// How that address is protected.
+    pub protection: Protection,
+    /// The most HTTP connections at once.
+    pub max_connections: usize,
     /// Where state is kept; nothing is kept without.
     pub state: Option<StateConfig>,
     /// The sources, in the order of the file.

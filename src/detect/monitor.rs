@@ -301,7 +301,7 @@ impl Monitor {
 
     /// Reads it back into a monitor of the same configuration.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let counts = from.u64s_of("counts", 2)?;
+        let counts = from.counts_of("counts", 2)?;
         [self.seen, self.warming] = [counts[0], counts[1]];
         self.mean_score = from.finite("mean_score")?;
         let stage = from.text("stage")?;

@@ -383,7 +383,7 @@ impl Calibration {
         if !bins.is_empty() {
             from.u32s_of("bins", BINS)?;
         }
-        let counters = from.u64s_of("counters", 4)?;
+        let counters = from.counts_of("counters", 4)?;
         let gated = from.f64s("gated")?;
         let gated_at = from.u64s_of("gated_at", gated.len())?;
         if gated.len() > REMEMBERED || gated.iter().any(|g| g.is_nan()) {

@@ -359,7 +359,7 @@ impl Series {
 
     /// Reads it back.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let counts = from.u64s_of("counts", 2)?;
+        let counts = from.counts_of("counts", 2)?;
         let level = finite(from, "level", 5)?;
         let season_count = from.bytes_of("season_count", SEASONS)?;
         if season_count.iter().any(|&c| c > SETTLED) {
@@ -382,7 +382,7 @@ impl Series {
             .filter(|&bits| bits < 1 << SMOOTH)
             .ok_or_else(|| from.invalid("unsettled", "more bits than residuals"))?;
         self.sizes.copy_from_slice(finite(from, "sizes", 4)?);
-        self.sized.copy_from_slice(from.u64s_of("sized", 4)?);
+        self.sized.copy_from_slice(from.counts_of("sized", 4)?);
         if self.sizes.iter().any(|&s| s < 0.0) {
             return Err(from.invalid("sizes", "negative"));
         }

@@ -121,7 +121,12 @@ impl EngineError {
         match self {
             EngineError::Store(error) => error.exit_code(),
             EngineError::Misfit { .. } | EngineError::Unreadable { .. } => 3,
-            EngineError::NoSuchModel { .. } | EngineError::File { .. } => 2,
+            EngineError::NoSuchModel { .. }
+            | EngineError::File { .. }
+            | EngineError::Source {
+                error: SourceError::Unusable(_),
+                ..
+            } => 2,
             EngineError::LastSnapshot
             | EngineError::SinkFailed { .. }
             | EngineError::Write { .. } => 4,

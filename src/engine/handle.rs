@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::{Clock, Micros};
+use crate::source::{BoxFuture, Spawner};
 use crate::telemetry::Metrics;
 
 /// The learner is taken for stuck when it has not been round its loop for so long.
@@ -46,6 +47,7 @@ pub struct Handle {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) models: Arc<Vec<String>>,
     pub(super) admin: bool,
+    pub(super) spawn: Spawner,
 }
 
 impl Handle {
@@ -88,6 +90,11 @@ impl Handle {
     /// A model's index.
     pub fn model_index(&self, name: &str) -> Option<usize> {
         self.models.iter().position(|m| m == name)
+    }
+
+    /// Starts a task: only the engine spawns.
+    pub fn spawn(&self, task: BoxFuture<'static, ()>) {
+        (self.spawn)(task);
     }
 
     /// Whether admin requests are allowed.

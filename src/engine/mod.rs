@@ -27,6 +27,7 @@ pub use error::EngineError;
 pub use eval::{EvalOptions, EvalReport, Progress, TableRow, Watcher, eval};
 pub use handle::{Ask, Handle};
 pub use pipeline::{LineCounts, Output, Pipeline, Rejection};
+pub use publish::publish_guard;
 pub use run::{Ended, RunOptions, Serve, run};
 
 /// A seed that nobody outside can know; it decides how fast names are found, never what is learned.

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::base::{Chunk, Micros, RejectReason, SkipReason};
 use crate::config::Config;
 use crate::model::{ModelReport, SEVERITIES};
+use crate::net::{Denial, GuardStats};
 use crate::sink::SinkStats;
 use crate::source::{Delivery, SourceStats};
-use crate::telemetry::{Metrics, ModelMetrics, RateLimit};
+use crate::telemetry::{ListenerMetrics, Metrics, ModelMetrics, RateLimit};
 
 use super::outbox::Outbox;
 use super::pipeline::{LineCounts, Pipeline};
@@ -73,6 +74,7 @@ impl EdgePublisher {
             catch_up(&metrics.files_ignored, &stats.skipped_files);
             catch_up(&metrics.files_gone, &stats.gone);
             catch_up(&metrics.nul_bytes_skipped, &stats.nul_bytes);
+            publish_guard(&metrics.listener, &stats.guard);
             metrics
                 .lag_bytes
                 .set(stats.lag_bytes.load(Ordering::Relaxed) as i64);
@@ -202,6 +204,18 @@ impl Publisher {
     pub(crate) fn dead_letters_dropped(&self, source: usize, dropped: u64) {
         let counter = &self.metrics.sources[source].dead_letters_dropped;
         counter.inc_by(dropped.saturating_sub(counter.get()));
+    }
+}
+
+/// Figures of a listening port.
+pub fn publish_guard(metrics: &ListenerMetrics, stats: &GuardStats) {
+    catch_up(&metrics.tls_reloads, &stats.tls_reloads);
+    catch_up(&metrics.tls_reload_failures, &stats.tls_reload_failures);
+    catch_up(&metrics.token_reload_failures, &stats.token_reload_failures);
+    for denial in Denial::ALL {
+        if let Some(counter) = metrics.denied(denial.as_str()) {
+            counter.inc_by(stats.denied(denial).saturating_sub(counter.get()));
+        }
     }
 }
 

@@ -395,6 +395,9 @@ async fn supervise(
         clock: Arc::clone(clock),
         models: Arc::new(config.models.iter().map(|m| m.name.clone()).collect()),
         admin: config.admin,
+        spawn: Arc::new(|task| {
+            tokio::spawn(task);
+        }),
     };
     if let Some(serve) = serve {
         let server = serve(handle);

@@ -296,7 +296,7 @@ impl Progressive {
 
     /// Reads it back.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        self.count = from.u64("count")?;
+        self.count = from.count("count")?;
         let sums = from.f64s_of("sums", 4 * SUMS)?;
         let origin = from.f64s("origin")?;
         if sums.iter().chain(origin).any(|x| !x.is_finite()) || origin.len() > 1 {

@@ -102,7 +102,7 @@ impl Ranking {
     /// Reads it back.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
         self.scores.load("scores", from)?;
-        let c = from.u64s_of("counts", 4)?;
+        let c = from.counts_of("counts", 4)?;
         if c[0] > c[1].min(c[2]) || c[1].max(c[2]) > c[3] {
             return Err(from.invalid("counts", "do not fit together"));
         }

@@ -16,7 +16,8 @@
 //! So where a field that was a number turns out to be a text, the number is missing and the text
 //! counts as a category. Beyond [`MAX_COLUMNS`] named columns, numbers go to slots too.
 //!
-//! Slots, with H = MurmurHash3_x86_32(bytes, seed): a number `H(name, s)` with its value; a category
+//! Slots, with H = MurmurHash3_x86_32(bytes, seed) and s = 0, or SipHash-1-3 where there is a secret
+//! key ([`NameHash`](crate::math::NameHash)): a number `H(name, s)` with its value; a category
 //! `H(value, H(name, s))` with 1; place i of a vector `H(name, s) + i` with its value. An interaction
 //! starts from `H("*", s)` and goes on through its fields, `H(name, .)` for numbers and
 //! `H(value, H(name, .))` for categories; its value is the product of its numbers; with one field
@@ -144,7 +145,7 @@ pub struct PlanConfig {
     pub healthy: Option<Condition>,
     /// The hashed part has 2^this slots.
     pub hash_bits: u32,
-    /// Seed of the hash; from the secret key file where one is configured.
+    /// Key of the hash, from the secret key file where one is configured; 0 is none.
     pub hash_seed: u64,
     /// How numbers are scaled where no spec says so.
     pub default_scale: Scale,

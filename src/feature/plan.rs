@@ -15,7 +15,6 @@ use super::rules::{Reading, Rules};
 use super::slots::SlotNames;
 use super::{FeatureKind, PlanConfig, TimeSpec};
 use crate::base::{Column, Micros, Reader, StateError, Writer};
-use crate::math::murmur3_32;
 
 /// Turns records into rows for one model.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Plan {
     pub fn new(config: PlanConfig) -> Plan {
         let rules = Rules::new(&config);
         Plan {
-            slots: SlotNames::new(rules.seed, rules.mask),
+            slots: SlotNames::new(rules.mask),
             columns: Columns::new(),
             examples: ExamplePlan::new(&config.interactions),
             bindings: Vec::new(),
@@ -157,7 +156,7 @@ impl Plan {
     /// # Errors
     /// State that no plan of this configuration writes; the plan is then as it was.
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
-        let mut slots = SlotNames::new(self.rules.seed, self.rules.mask);
+        let mut slots = SlotNames::new(self.rules.mask);
         slots.load(from, self.rules.mask)?;
         self.columns.load(from, &self.rules)?;
         self.slots = slots;
@@ -327,7 +326,7 @@ impl Features<'_> {
                 self.number(place, x, || name);
             }
             Reduced::Category(text) => {
-                let hash = murmur3_32(text, reading.hash);
+                let hash = self.rules.names.hash(text, reading.hash);
                 self.push(hash, 1.0, |out| {
                     append(out, name);
                     out.push('=');
@@ -358,17 +357,17 @@ impl Features<'_> {
     }
 
     fn interaction(&mut self, fields: &[FieldRef], record: &Record) {
-        let mut hash = murmur3_32(b"*", self.rules.seed);
+        let mut hash = self.rules.names.hash(b"*", 0);
         let mut product = 1.0f64;
         for field in fields {
             let Some(value) = field.value(record) else {
                 return;
             };
-            hash = murmur3_32(field.name.as_bytes(), hash);
+            hash = self.rules.names.hash(field.name.as_bytes(), hash);
             match reduce(value, field.kind) {
                 // Kept finite at each step, so that zero times too much is zero.
                 Reduced::Number(x) => product = (product * x).clamp(f64::MIN, f64::MAX),
-                Reduced::Category(text) => hash = murmur3_32(text, hash),
+                Reduced::Category(text) => hash = self.rules.names.hash(text, hash),
                 Reduced::Vector(_) | Reduced::Missing => return,
             }
         }

@@ -5,7 +5,7 @@
 
 use super::{FeatureKind, FeatureSpec, PlanConfig};
 use crate::base::Scale;
-use crate::math::murmur3_32;
+use crate::math::NameHash;
 
 /// How one field is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub(super) struct Reading {
     pub scale: Scale,
     /// Largest absolute value after scaling.
     pub clip: f64,
-    /// H(name, s).
+    /// H(name, 0).
     pub hash: u32,
 }
 
@@ -34,8 +34,8 @@ pub(super) struct Rules {
     exclude: Vec<String>,
     /// Lists of fields.
     pub interactions: Vec<Vec<String>>,
-    /// s.
-    pub seed: u32,
+    /// H.
+    pub names: NameHash,
     /// Cuts a hash to a slot.
     pub mask: u32,
 }
@@ -73,7 +73,7 @@ impl Rules {
                 .cloned()
                 .collect(),
             label,
-            seed: (config.hash_seed as u32) ^ (config.hash_seed >> 32) as u32,
+            names: NameHash::new(config.hash_seed),
             mask: (1u64 << config.hash_bits.min(32)).wrapping_sub(1) as u32,
         }
     }
@@ -98,7 +98,7 @@ impl Rules {
             kind: None,
             scale: self.default_scale,
             clip: f64::INFINITY,
-            hash: murmur3_32(name, self.seed),
+            hash: self.names.hash(name, 0),
         })
     }
 
@@ -135,7 +135,7 @@ impl Rules {
                 .clip
                 .or(star.and_then(|s| s.clip))
                 .unwrap_or(f64::INFINITY),
-            hash: murmur3_32(name, self.seed),
+            hash: self.names.hash(name, 0),
         }
     }
 }

@@ -35,12 +35,12 @@ pub(super) struct SlotNames {
 
 impl SlotNames {
     /// For the slots of a hashed part cut by `mask`.
-    pub fn new(seed: u32, mask: u32) -> SlotNames {
+    pub fn new(mask: u32) -> SlotNames {
         let bits = mask.count_ones();
         SlotNames {
             named: vec![0; (1 << bits.min(MOST_BITS)) / 64 + 1],
             exact: bits <= MOST_BITS,
-            index: HashMap::with_hasher(FixedState::with_seed(seed.into())),
+            index: HashMap::with_hasher(FixedState::with_seed(0)),
             slots: Vec::new(),
             ends: Vec::new(),
             text: String::new(),

@@ -39,15 +39,13 @@ fn every_field_is_a_feature_by_its_type() {
 fn slots_are_where_the_documentation_says() {
     let config = PlanConfig {
         hash_bits: 10,
-        hash_seed: 5 << 32 | 3,
         interactions: vec![vec!["path".into(), "x".into()]],
         ..PlanConfig::default()
     };
-    let seed = 5 ^ 3;
     let mut bench = Bench::new(config);
     bench.read(r#"{"x":2.5,"path":"/cart"}"#);
-    let name = murmur3_32(b"path", seed);
-    let mut joint = murmur3_32(b"*", seed);
+    let name = murmur3_32(b"path", 0);
+    let mut joint = murmur3_32(b"*", 0);
     for part in ["path", "/cart", "x"] {
         joint = murmur3_32(part.as_bytes(), joint);
     }

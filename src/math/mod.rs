@@ -8,7 +8,7 @@ mod hash;
 mod moments;
 mod random;
 
-pub use hash::{hash64, hash128, murmur3_32, murmur3_32_of_word};
+pub use hash::{NameHash, hash64, hash128, murmur3_32, murmur3_32_of_word};
 pub use moments::Moments;
 pub use random::Random;
 

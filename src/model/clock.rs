@@ -55,6 +55,10 @@ impl RecordClock {
         let v = from.u64s_of("clock", 4)?;
         let time = |there: u64, t: u64| (there != 0).then_some(Micros(t as i64));
         (self.now, self.claimed) = (time(v[0], v[1]), time(v[2], v[3]));
+        let beyond = |t: &Micros| t.0.unsigned_abs() >= 1 << 62;
+        if self.now.iter().chain(&self.claimed).any(beyond) {
+            return Err(from.invalid("clock", "beyond all time"));
+        }
         Ok(())
     }
 }

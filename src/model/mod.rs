@@ -363,7 +363,7 @@ impl Model {
     pub fn load(&mut self, from: &Reader<'_>) -> Result<(), StateError> {
         from.nested("plan", |r| self.plan.load(r))?;
         self.clock.load(from)?;
-        let counts = from.u64s_of("counts", 4)?;
+        let counts = from.counts_of("counts", 4)?;
         self.counts = Counts {
             records: counts[0],
             learned: counts[1],

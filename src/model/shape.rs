@@ -15,6 +15,16 @@ use super::ModelConfig;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape(BTreeMap<String, String>);
 
+/// Tells two keys apart without giving either away.
+fn hash_key_id(key: u64) -> String {
+    if key == 0 {
+        // As it was written before there were keys.
+        return format!("{:016x}", crate::math::hash64(&[0; 8], 0x5eed));
+    }
+    let id = blake3::derive_key("learnd 2026-11-25 id of a hash key", &key.to_le_bytes());
+    blake3::Hash::from(id).to_hex()[..16].to_owned()
+}
+
 impl Shape {
     /// The shape that a configuration asks for.
     pub fn of(config: &ModelConfig) -> Shape {
@@ -23,9 +33,7 @@ impl Shape {
         put("task", config.task.as_str().to_owned());
         put("key", format!("{:?}", config.plan.key));
         put("hash_bits", config.plan.hash_bits.to_string());
-        // Tells two keys apart without giving either away.
-        let seed = crate::math::hash64(&config.plan.hash_seed.to_le_bytes(), 0x5eed);
-        put("hash key", format!("{seed:016x}"));
+        put("hash key", hash_key_id(config.plan.hash_seed));
         if config.task == Task::Anomaly {
             let detector = match config.detector {
                 DetectorConfig::Auto => "auto",

@@ -3,27 +3,48 @@
 //! Invariant: reading never disturbs learning: metrics are plain numbers published by the learner,
 //! everything else goes through its queue.
 
+mod access;
+mod body;
 mod page;
+mod serve;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use crate::engine::{Ask, Handle};
+use access::guarded;
+use body::Lines;
 
-/// Largest body of a request, in bytes.
-const BODY_LIMIT: usize = 8 << 20;
+use crate::engine::{Ask, Handle, publish_guard};
+use crate::net::{Guard, Scope};
+use crate::telemetry::{CONTENT_TYPE, Metrics};
+
+/// What TLS clients may ask for.
+pub const PROTOCOLS: &[&str] = &["http/1.1"];
 /// How long the learner may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What serving takes.
+pub struct Server {
+    /// The port, bound.
+    pub listener: std::net::TcpListener,
+    /// Its guard.
+    pub guard: Guard,
+    /// The most connections at once.
+    pub max_connections: usize,
+    /// Where its own figures go.
+    pub metrics: Arc<Metrics>,
+}
 
 /// Binds the address; on its own, so that a port in use is known before anything starts.
 pub fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
@@ -33,27 +54,38 @@ pub fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
 }
 
 /// Serves until the engine stops.
-pub async fn serve(listener: std::net::TcpListener, handle: Handle) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let stop = handle.stopped();
-    axum::serve(listener, routes(handle))
-        .with_graceful_shutdown(stop)
-        .await
+pub async fn serve(server: Server, handle: Handle) -> std::io::Result<()> {
+    serve::run(server, handle).await
 }
 
-fn routes(handle: Handle) -> Router {
+/// What the routes share.
+struct Shared {
+    handle: Handle,
+    guard: Arc<Guard>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+fn routes(handle: Handle, guard: Arc<Guard>, metrics: Arc<Metrics>) -> Router {
     let mut router = Router::new()
-        .route("/", get(status_page))
-        .route("/metrics", get(metrics))
         .route("/healthz", get(healthy))
         .route("/-/healthy", get(healthy))
         .route("/readyz", get(ready))
         .route("/-/ready", get(ready))
-        .route("/v1/models", get(models))
-        .route("/v1/models/{name}", get(model))
-        .route("/v1/predict/{name}", post(predict));
+        .route("/", guarded(Scope::Metrics, get(status_page)))
+        .route("/metrics", guarded(Scope::Metrics, get(metrics_text)))
+        .route("/v1/models", guarded(Scope::Metrics, get(models)))
+        .route("/v1/models/{name}", guarded(Scope::Metrics, get(model)))
+        .route("/v1/predict/{name}", guarded(Scope::Predict, post(predict)));
     if handle.admin() {
-        router = router.route("/-/snapshot", post(snapshot));
+        router = router.route("/-/snapshot", guarded(Scope::Admin, post(snapshot)));
     }
     router
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path; / lists them") })
@@ -63,17 +95,42 @@ fn routes(handle: Handle) -> Router {
                 "this path does not take this method",
             )
         })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(Arc::new(handle))
+        .layer(middleware::map_response(finish))
+        .with_state(Arc::new(Shared {
+            handle,
+            guard,
+            metrics,
+        }))
 }
 
-type Engine = State<Arc<Handle>>;
-/// A model's name in a path, or why it cannot be read.
-type Name = Result<Path<String>, PathRejection>;
+/// Every error is JSON, also those of the library; no answer is guessed at by a browser.
+async fn finish(mut response: Response) -> Response {
+    let status = response.status();
+    let json = HeaderValue::from_static("application/json");
+    if (status.is_client_error() || status.is_server_error())
+        && response.headers().get(header::CONTENT_TYPE) != Some(&json)
+    {
+        response = match status {
+            StatusCode::BAD_REQUEST => error(status, "the path is not well-formed UTF-8"),
+            other => error(status, other.canonical_reason().unwrap_or("an error")),
+        };
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
 
-async fn metrics(State(engine): Engine) -> Response {
-    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, content_type)], engine.metrics()).into_response()
+type Engine = State<Arc<Shared>>;
+
+async fn metrics_text(State(engine): Engine) -> Response {
+    publish_guard(&engine.metrics.program.server, engine.guard.stats());
+    let content_type = HeaderValue::from_static(CONTENT_TYPE);
+    (
+        [(header::CONTENT_TYPE, content_type)],
+        engine.handle.metrics(),
+    )
+        .into_response()
 }
 
 async fn healthy(State(engine): Engine) -> Response {
@@ -101,11 +158,7 @@ async fn models(State(engine): Engine) -> Response {
     }
 }
 
-async fn model(State(engine): Engine, name: Name) -> Response {
-    let name = match name {
-        Ok(Path(name)) => name,
-        Err(refused) => return error(refused.status(), &refused.body_text()),
-    };
+async fn model(State(engine): Engine, Path(name): Path<String>) -> Response {
     match describe(&engine).await {
         Ok(models) => match models.iter().find(|m| m["name"] == name.as_str()) {
             Some(model) => json_answer(StatusCode::OK, model),
@@ -119,31 +172,25 @@ async fn status_page(State(engine): Engine) -> Response {
     match describe(&engine).await {
         Ok(models) => {
             let html = HeaderValue::from_static("text/html; charset=utf-8");
-            ([(header::CONTENT_TYPE, html)], page::render(&models)).into_response()
+            let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+            let policy = HeaderValue::from_static(policy);
+            let headers = [
+                (header::CONTENT_TYPE, html),
+                (header::CONTENT_SECURITY_POLICY, policy),
+            ];
+            (headers, page::render(&models)).into_response()
         }
         Err(response) => response,
     }
 }
 
-async fn predict(
-    State(engine): Engine,
-    name: Name,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let name = match name {
-        Ok(Path(name)) => name,
-        Err(refused) => return error(refused.status(), &refused.body_text()),
-    };
-    let body = match body {
-        Ok(body) => body,
-        Err(refused) => return error(refused.status(), &refused.body_text()),
-    };
+async fn predict(State(engine): Engine, Path(name): Path<String>, Lines(lines): Lines) -> Response {
     let Some(model) = engine.model_index(&name) else {
         return no_such_model(&engine, &name);
     };
     match ask(&engine, |reply| Ask::Predict {
         model,
-        lines: body.to_vec(),
+        lines,
         reply,
     })
     .await

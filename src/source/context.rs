@@ -17,6 +17,7 @@ use super::SourceKind;
 use super::chunker::Chunker;
 use super::warnings::Warnings;
 use crate::base::{Chunk, Clock, Framer};
+use crate::net::{GuardStats, Unusable};
 
 /// A future that a task is made of.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -101,6 +102,8 @@ pub struct SourceStats {
     pub lag_bytes: AtomicU64,
     /// Files open.
     pub files: AtomicU64,
+    /// Who was turned away before a line was read.
+    pub guard: Arc<GuardStats>,
 }
 
 /// Everything that a source works with.
@@ -196,6 +199,9 @@ pub enum SourceError {
         /// Why.
         error: std::io::Error,
     },
+    /// A certificate or a file of tokens cannot be used.
+    #[error("{}\nhint: {}", .0.message, .0.help)]
+    Unusable(Unusable),
     /// Standard input cannot be read.
     #[error("standard input: {0}")]
     Stdin(std::io::Error),

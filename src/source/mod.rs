@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::net::Protection;
+
 mod chunker;
 mod context;
 mod decompress;
@@ -57,6 +59,8 @@ pub struct TcpConfig {
     pub reply: Reply,
     /// The most connections at once; one more is refused with a line that says so.
     pub max_connections: usize,
+    /// How the address is protected.
+    pub protection: Protection,
 }
 
 /// What a client gets back for each line.

@@ -6,12 +6,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead as _, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +21,9 @@ use super::chunker::{CHUNK_BYTES, Chunker};
 use super::warnings::Warnings;
 use super::{Answer, Kept, Reply, SourceContext, SourceError, SourceStats, TcpConfig};
 use crate::base::StreamName;
+use crate::net::{Denial, Guard, Input, Output, Scope};
 
-use acknowledge::{Greeting, Place, Streams};
+use acknowledge::Streams;
 
 /// The most bytes read at once from a connection.
 const READ_BYTES: usize = 64 * 1024;
@@ -48,6 +50,7 @@ pub(super) struct TcpSource {
 /// What connections have in common.
 struct Shared {
     context: SourceContext,
+    guard: Guard,
     warnings: Warnings,
     next_number: AtomicU64,
     streams: Streams,
@@ -79,6 +82,13 @@ impl TcpSource {
             address: config.listen,
             error,
         })?;
+        let guard = Guard::open(
+            config.listen,
+            &config.protection,
+            &[],
+            Arc::clone(&context.stats.guard),
+        )
+        .map_err(SourceError::Unusable)?;
         Ok(TcpSource {
             listener,
             address,
@@ -89,6 +99,7 @@ impl TcpSource {
                 streams: Streams::new(&context.resume),
                 warnings: context.warnings(),
                 buffers: Mutex::new(Vec::new()),
+                guard,
                 context,
             }),
         })
@@ -189,7 +200,15 @@ async fn connection(
     let _open = Open::new(&shared.context.stats);
     // Without it a reply may wait for the acknowledgement of the one before; it is only slower.
     let _ = stream.set_nodelay(true);
-    let (read, write) = stream.into_split();
+    // On the heap, so that connections that are past it do not carry its room along.
+    let admitted = Box::pin(shared.admit(stream, peer));
+    let admitted = tokio::select! {
+        admitted = admitted => admitted,
+        () = shared.context.stop.cancelled() => return,
+    };
+    let Ok((read, write)) = admitted else {
+        return;
+    };
     match reply {
         Reply::None => {
             // The other direction stays open until the client closes.
@@ -218,97 +237,9 @@ async fn connection(
             };
             tokio::join!(reading, writing);
         }
-        Reply::Ack => acknowledged(shared, read, write, peer).await,
+        Reply::Ack => acknowledge::connection(shared, read, write, peer).await,
     }
     drop(slot);
-}
-
-/// A connection whose lines are acknowledged.
-async fn acknowledged(
-    shared: Arc<Shared>,
-    mut read: OwnedReadHalf,
-    mut write: OwnedWriteHalf,
-    peer: SocketAddr,
-) {
-    let greeting = tokio::select! {
-        greeting = acknowledge::greeting(&mut read) => greeting,
-        () = shared.context.stop.cancelled() => return,
-    };
-    let mut lines = shared.lines_of(peer);
-    let mut place = None;
-    let begun = match greeting {
-        Err(_) => return,
-        Ok(Greeting::None(begun)) => begun,
-        Ok(Greeting::Named(name, begun)) => {
-            let next = || shared.next_number.fetch_add(1, Ordering::Relaxed);
-            if let Some(stream) = shared.streams.find(&name, next) {
-                place = shared.take_over(&stream, &name, &mut lines).await;
-                let Some(place) = &place else {
-                    return;
-                };
-                let ok = format!("OK {}\n", place.lines);
-                if write.write_all(ok.as_bytes()).await.is_err() {
-                    return;
-                }
-                begun
-            } else {
-                refuse_line(&mut write, "too many streams").await;
-                return;
-            }
-        }
-        Ok(Greeting::Wrong) => {
-            let limit = acknowledge::MAX_NAME;
-            let why = format!("write HELLO and a name of at most {limit} visible ASCII characters");
-            refuse_line(&mut write, &why).await;
-            return;
-        }
-    };
-    lines.chunker.push(&begun);
-    shared.context.count_read(begun.len(), &mut lines.chunker);
-    let (sender, kept) = mpsc::channel(2 * UNANSWERED);
-    let unanswered = Arc::new(Semaphore::new(UNANSWERED));
-    let replies = Replies {
-        to: Writer::Entries(sender),
-        unanswered: Arc::clone(&unanswered),
-    };
-    let durable = shared.context.durable.clone();
-    let leave = lines.leave.clone();
-    let stop = shared.context.stop.clone();
-    let patience = CancellationToken::new();
-    let reading = async {
-        let shared = shared;
-        shared.read(read, &mut lines, Some(replies)).await;
-    };
-    let writing = async {
-        let impatient = async {
-            tokio::select! {
-                () = leave.cancelled() => {}
-                () = stop.cancelled() => {}
-            }
-            tokio::time::sleep(PATIENCE).await;
-            patience.cancel();
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            last = acknowledge::acknowledge(&mut write, kept, durable, &unanswered, &patience) => last,
-            () = impatient => None,
-        }
-    };
-    let ((), last) = tokio::join!(reading, writing);
-    if let Some(mut place) = place {
-        place.offset = lines.end;
-        place.lines = lines.count;
-        place.entry = last.unwrap_or(place.entry);
-    }
-    // The client may be gone already.
-    let _ = write.shutdown().await;
-}
-
-/// Says why a connection is closed.
-async fn refuse_line(write: &mut OwnedWriteHalf, why: &str) {
-    // Whether it worked concerns the client alone.
-    let _ = write.write_all(format!("ERR {why}\n").as_bytes()).await;
-    let _ = write.shutdown().await;
 }
 
 /// The lines of one connection.
@@ -351,6 +282,28 @@ impl Replies {
 }
 
 impl Shared {
+    /// The handshake and the token, where they are asked for.
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Result<(Input, Output), Denial> {
+        let guard = &self.guard;
+        let turned_away = |denial: Denial| {
+            self.warnings.warn("denied", || {
+                format!("turned {peer} away: {}", denial.as_str())
+            });
+            denial
+        };
+        let mut stream = guard.accept(stream).await.map_err(turned_away)?;
+        let mut rest = Vec::new();
+        if guard.wants_tokens() {
+            let asked = guard.ask_token(&mut stream, peer, Scope::Ingest).await;
+            rest = asked.map_err(turned_away)?;
+        }
+        let (read, write) = stream.split();
+        if rest.is_empty() {
+            return Ok((read, write));
+        }
+        Ok((Box::new(io::Cursor::new(rest).chain(read)), write))
+    }
+
     /// A connection that is a stream of its own.
     fn lines_of(&self, peer: SocketAddr) -> Lines {
         let context = &self.context;
@@ -368,38 +321,8 @@ impl Shared {
         }
     }
 
-    /// Lets a connection go on with a named stream, once all of it so far is on disk; `None` if that
-    /// does not come to be.
-    async fn take_over(
-        &self,
-        stream: &acknowledge::Stream,
-        name: &[u8],
-        lines: &mut Lines,
-    ) -> Option<tokio::sync::OwnedMutexGuard<Place>> {
-        let context = &self.context;
-        let place = tokio::select! {
-            place = stream.take(&lines.leave) => place,
-            () = lines.leave.cancelled() => return None,
-        };
-        let mut durable = context.durable.clone();
-        durable
-            .wait_for(|newest| *newest >= place.entry)
-            .await
-            .ok()?;
-        lines.stream = Arc::new(StreamName {
-            number: stream.number,
-            name: String::from_utf8_lossy(name).into_owned(),
-            identity: stream.identity.clone(),
-        });
-        lines.chunker = Chunker::new((context.framer)(), context.max_line, place.offset);
-        lines.count = place.lines;
-        lines.end = place.offset;
-        lines.named = true;
-        Some(place)
-    }
-
     /// Reads one connection to its end, a stop, or the learner's.
-    async fn read(&self, mut input: OwnedReadHalf, lines: &mut Lines, replies: Option<Replies>) {
+    async fn read(&self, mut input: Input, lines: &mut Lines, replies: Option<Replies>) {
         let context = &self.context;
         let peer = lines.stream.name.clone();
         let Lines {
@@ -468,27 +391,17 @@ impl Shared {
         }
     }
 
-    /// Reads what there is, with a buffer that is borrowed only when there is something to read.
-    async fn read_some(
-        &self,
-        input: &mut OwnedReadHalf,
-        chunker: &mut Chunker,
-    ) -> io::Result<usize> {
-        loop {
-            input.readable().await?;
+    /// Reads what there is, up to about a chunk (each wakes the learner and the writer of replies
+    /// once), with a buffer that is borrowed only while there is something to read.
+    async fn read_some(&self, input: &mut Input, chunker: &mut Chunker) -> io::Result<usize> {
+        std::future::poll_fn(|context| {
             let pooled = self.buffers().pop();
             let mut buffer = pooled.unwrap_or_else(|| vec![0; READ_BYTES]);
-            let result = read_available(input, &mut buffer, chunker);
+            let result = read_available(input, context, &mut buffer, chunker);
             self.buffers().push(buffer);
-            match result {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                other => return other,
-            }
-        }
+            result
+        })
+        .await
     }
 
     fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
@@ -496,33 +409,37 @@ impl Shared {
     }
 }
 
-/// Reads until there is nothing more for now, or enough for a chunk: each chunk wakes the learner
-/// and the writer of replies once. Bytes read; 0 at the end.
+/// Reads until there is nothing more for now, or enough for a chunk. Bytes read; 0 at the end.
 fn read_available(
-    input: &OwnedReadHalf,
+    input: &mut Input,
+    context: &mut Context<'_>,
     buffer: &mut [u8],
     chunker: &mut Chunker,
-) -> io::Result<usize> {
+) -> Poll<io::Result<usize>> {
     let mut total = 0;
     loop {
-        match input.try_read(buffer) {
-            Ok(n) => {
-                chunker.push(&buffer[..n]);
-                total += n;
-                if n < buffer.len() || total + buffer.len() > CHUNK_BYTES {
-                    return Ok(total);
+        let mut read = ReadBuf::new(buffer);
+        match Pin::new(&mut *input).poll_read(context, &mut read) {
+            Poll::Ready(Ok(())) => {
+                let read = read.filled();
+                chunker.push(read);
+                total += read.len();
+                let n = read.len();
+                if n < READ_BYTES || total + READ_BYTES > CHUNK_BYTES {
+                    return Poll::Ready(Ok(total));
                 }
             }
             // A failure comes back at the next read, as its error or as the end.
-            Err(_) if total > 0 => return Ok(total),
-            Err(error) => return Err(error),
+            _ if total > 0 => return Poll::Ready(Ok(total)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
         }
     }
 }
 
 /// Writes replies until everyone who could send one is gone, then closes.
 async fn write_replies(
-    mut output: OwnedWriteHalf,
+    mut output: Output,
     mut receiver: mpsc::Receiver<Vec<u8>>,
     unanswered: &Semaphore,
     stop: &CancellationToken,
@@ -532,8 +449,12 @@ async fn write_replies(
             stop.cancelled().await;
             tokio::time::sleep(PATIENCE).await;
         };
+        let write = async {
+            output.write_all(&batch).await?;
+            output.flush().await
+        };
         let written = tokio::select! {
-            written = output.write_all(&batch) => written.is_ok(),
+            written = write => written.is_ok(),
             () = stopped => false,
         };
         if !written {

@@ -221,6 +221,17 @@ families! {
     ledger_torn: IntCounterVec = counter("ledger_torn_bytes_total", [];
         "Bytes cut off the end of the ledger at the start: they were on their way in a crash.");
 
+    denied: IntCounterVec = counter("denied_total", ["listener", "reason"];
+        "Connections and requests turned away, by reason.");
+    tls_reloads: IntCounterVec = counter("tls_reloads_total", ["listener"];
+        "Times that changed certificates were taken over.");
+    tls_reload_failures: IntCounterVec = counter("tls_reload_failures_total", ["listener"];
+        "Times that changed certificates were no good, so that those before stayed.");
+    token_reload_failures: IntCounterVec = counter("token_reload_failures_total", ["listener"];
+        "Times that a changed file of tokens was no good, so that those before stayed.");
+    server_connections: IntGaugeVec = gauge("server_connections", [];
+        "Open HTTP connections.");
+
     reload_successful: IntGaugeVec = gauge("config_last_reload_successful", [];
         "1 if the last reading of the configuration succeeded.");
     reload_success: GaugeVec = float_gauge("config_last_reload_success_timestamp_seconds", [];

@@ -17,6 +17,17 @@ const WINDOWS: [&str; 4] = ["100", "1000", "10000", "all"];
 const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
 const SINK_ERRORS: [&str; 3] = ["broken_pipe", "no_space", "io"];
 const SHED: &str = "overload";
+const DENIALS: [&str; 9] = [
+    "tls",
+    "timeout",
+    "protocol",
+    "unauthorized",
+    "forbidden",
+    "throttled",
+    "insecure",
+    "origin",
+    "limit",
+];
 
 const LABELS: &str = "the labels are those the family was made with";
 const ALONE: &str = "the name is a constant";
@@ -71,6 +82,36 @@ fn windows(family: &prometheus::GaugeVec, model: &str, applies: bool) -> Windows
     WINDOWS.map(|window| unknown(family, &[model, window], applies))
 }
 
+/// The series of one listening port.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    /// Changed certificates taken over.
+    pub tls_reloads: IntCounter,
+    /// Changed certificates that were no good.
+    pub tls_reload_failures: IntCounter,
+    /// Changed files of tokens that were no good.
+    pub token_reload_failures: IntCounter,
+    denied: [IntCounter; DENIALS.len()],
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(families: &Families, listener: &str, applies: bool) -> ListenerMetrics {
+        let counter = |family| count(family, &[listener], applies);
+        ListenerMetrics {
+            tls_reloads: counter(&families.tls_reloads),
+            tls_reload_failures: counter(&families.tls_reload_failures),
+            token_reload_failures: counter(&families.token_reload_failures),
+            denied: DENIALS.map(|reason| count(&families.denied, &[listener, reason], applies)),
+        }
+    }
+
+    /// Connections and requests turned away for this reason.
+    pub fn denied(&self, reason: &str) -> Option<&IntCounter> {
+        let index = DENIALS.iter().position(|r| *r == reason)?;
+        Some(&self.denied[index])
+    }
+}
+
 /// The series of one source.
 #[derive(Clone, Debug)]
 pub struct SourceMetrics {
@@ -108,6 +149,8 @@ pub struct SourceMetrics {
     pub dead_letters_dropped: IntCounter,
     /// Seconds from reading a line to having learned it.
     pub duration: Histogram,
+    /// Of its port (network).
+    pub listener: ListenerMetrics,
     rejected: [IntCounter; RejectReason::ALL.len()],
 }
 
@@ -133,6 +176,11 @@ impl SourceMetrics {
             nul_bytes_skipped: counter(&families.nul_bytes),
             dead_letters_dropped: count(&families.dead_letters_dropped, &name, series.dead_letters),
             duration: distribution(&families.source_duration, &name, true),
+            listener: ListenerMetrics::new(
+                families,
+                &format!("sources.{}", series.name),
+                series.network,
+            ),
             rejected: RejectReason::ALL
                 .map(|reason| count(&families.rejected, &[series.name, reason.as_str()], true)),
         }
@@ -392,6 +440,10 @@ pub struct ProgramMetrics {
     pub reload_successful: IntGauge,
     /// When it last did, in Unix seconds.
     pub reload_success: Gauge,
+    /// Of the HTTP port.
+    pub server: ListenerMetrics,
+    /// Open HTTP connections.
+    pub server_connections: IntGauge,
 }
 
 impl ProgramMetrics {
@@ -399,6 +451,8 @@ impl ProgramMetrics {
         let program = ProgramMetrics {
             reload_successful: integer(&families.reload_successful, &[], true),
             reload_success: unknown(&families.reload_success, &[], true),
+            server: ListenerMetrics::new(families, "server", true),
+            server_connections: integer(&families.server_connections, &[], true),
         };
         // Whoever runs has read its configuration.
         program.reload_successful.set(1);

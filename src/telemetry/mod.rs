@@ -10,8 +10,8 @@ mod metrics;
 mod process;
 
 pub use handles::{
-    LedgerMetrics, ModelMetrics, ProgramMetrics, QueueMetrics, SinkMetrics, SnapshotMetrics,
-    SourceMetrics, Windows,
+    LedgerMetrics, ListenerMetrics, ModelMetrics, ProgramMetrics, QueueMetrics, SinkMetrics,
+    SnapshotMetrics, SourceMetrics, Windows,
 };
 pub use logs::{LogFormat, RateLimit, init};
 pub use metrics::{CONTENT_TYPE, Metrics, ModelSeries, Series, SourceSeries};

@@ -15,6 +15,7 @@ const RANKS: &[(&str, u32)] = &[
     ("alert", 1),
     ("evaluate", 1),
     ("model", 2),
+    ("net", 2),
     ("source", 2),
     ("sink", 2),
     ("state", 2),
@@ -25,8 +26,8 @@ const RANKS: &[(&str, u32)] = &[
     ("cli", 6),
 ];
 
-/// Edge modules see only `base`.
-const EDGE: &[&str] = &["source", "sink", "state", "telemetry"];
+/// Edge modules see only `base`; `source`, which listens, also `net`.
+const EDGE: &[&str] = &["net", "source", "sink", "state", "telemetry"];
 
 /// Modules that touch no world: no tokio, files, sockets, clock, environment, threads, Prometheus.
 const PURE: &[&str] = &[
@@ -101,7 +102,7 @@ fn may_import(from: &str, to: &str) -> bool {
     };
     // Edge modules do arithmetic too where they must (hash of an identity).
     if EDGE.contains(&from) {
-        to == "math"
+        to == "math" || (from == "source" && to == "net")
     } else {
         b < a && !(a == 2 && b == 2)
     }

@@ -7,10 +7,14 @@
 //! - `daemon`: stops, exit codes, files moved away.
 //! - `deploy`: what is shipped beside the binary agrees with it.
 //! - `eval`: figures of files.
+//! - `forged`: state that somebody made up.
 //! - `hostile`: bad input and bad clients.
+//! - `http`: requests of every bad kind.
 //! - `nab`: the single-value detector on a published benchmark.
+//! - `network`: what tests of ports share.
 //! - `pipeline`: lines in, events, answers and figures out.
 //! - `recovery`: stops, kills, changed configurations.
+//! - `security`: TLS, tokens, scopes, no secret anywhere.
 //! - `streams`: the learners on public streams, beside their peers.
 //! - `support`: what they share.
 //! - `vw`: lines and predictions of Vowpal Wabbit.
@@ -23,11 +27,15 @@ mod daemon;
 mod deploy;
 mod eval;
 mod expectation;
+mod forged;
 mod hostile;
+mod http;
 mod journal;
 mod nab;
+mod network;
 mod pipeline;
 mod recovery;
+mod security;
 mod streams;
 mod support;
 mod vw;

@@ -5,14 +5,19 @@
 //! has one connection at a time; the next one begins when everything of the one before is on disk.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::super::chunker::Chunker;
 use super::super::context::{Kept, Resume};
-use super::UNANSWERED;
+use super::{Lines, PATIENCE, Replies, Shared, UNANSWERED, Writer};
+use crate::base::StreamName;
+use crate::net::{Input, Output};
 
 /// How a client names its stream.
 const HELLO: &[u8] = b"HELLO ";
@@ -144,6 +149,126 @@ pub(super) async fn greeting(input: &mut (impl AsyncRead + Unpin)) -> std::io::R
             return Ok(Greeting::None(seen));
         }
         seen.extend_from_slice(&buffer[..n]);
+    }
+}
+
+/// A connection whose lines are acknowledged.
+pub(super) async fn connection(
+    shared: Arc<Shared>,
+    mut read: Input,
+    mut write: Output,
+    peer: SocketAddr,
+) {
+    let greeting = tokio::select! {
+        greeting = greeting(&mut read) => greeting,
+        () = shared.context.stop.cancelled() => return,
+    };
+    let mut lines = shared.lines_of(peer);
+    let mut place = None;
+    let begun = match greeting {
+        Err(_) => return,
+        Ok(Greeting::None(begun)) => begun,
+        Ok(Greeting::Named(name, begun)) => {
+            let next = || shared.next_number.fetch_add(1, Ordering::Relaxed);
+            if let Some(stream) = shared.streams.find(&name, next) {
+                place = shared.take_over(&stream, &name, &mut lines).await;
+                let Some(place) = &place else {
+                    return;
+                };
+                let ok = format!("OK {}\n", place.lines);
+                if write.write_all(ok.as_bytes()).await.is_err() {
+                    return;
+                }
+                begun
+            } else {
+                refuse_line(&mut write, "too many streams").await;
+                return;
+            }
+        }
+        Ok(Greeting::Wrong) => {
+            let limit = MAX_NAME;
+            let why = format!("write HELLO and a name of at most {limit} visible ASCII characters");
+            refuse_line(&mut write, &why).await;
+            return;
+        }
+    };
+    lines.chunker.push(&begun);
+    shared.context.count_read(begun.len(), &mut lines.chunker);
+    let (sender, kept) = mpsc::channel(2 * UNANSWERED);
+    let unanswered = Arc::new(Semaphore::new(UNANSWERED));
+    let replies = Replies {
+        to: Writer::Entries(sender),
+        unanswered: Arc::clone(&unanswered),
+    };
+    let durable = shared.context.durable.clone();
+    let leave = lines.leave.clone();
+    let stop = shared.context.stop.clone();
+    let patience = CancellationToken::new();
+    let reading = async {
+        let shared = shared;
+        shared.read(read, &mut lines, Some(replies)).await;
+    };
+    let writing = async {
+        let impatient = async {
+            tokio::select! {
+                () = leave.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+            tokio::time::sleep(PATIENCE).await;
+            patience.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            last = acknowledge(&mut write, kept, durable, &unanswered, &patience) => last,
+            () = impatient => None,
+        }
+    };
+    let ((), last) = tokio::join!(reading, writing);
+    if let Some(mut place) = place {
+        place.offset = lines.end;
+        place.lines = lines.count;
+        place.entry = last.unwrap_or(place.entry);
+    }
+    // The client may be gone already.
+    let _ = write.shutdown().await;
+}
+
+/// Says why a connection is closed.
+async fn refuse_line(write: &mut Output, why: &str) {
+    // Whether it worked concerns the client alone.
+    let _ = write.write_all(format!("ERR {why}\n").as_bytes()).await;
+    let _ = write.shutdown().await;
+}
+
+impl Shared {
+    /// Lets a connection go on with a named stream, once all of it so far is on disk; `None` if that
+    /// does not come to be.
+    async fn take_over(
+        &self,
+        stream: &Stream,
+        name: &[u8],
+        lines: &mut Lines,
+    ) -> Option<OwnedMutexGuard<Place>> {
+        let context = &self.context;
+        let place = tokio::select! {
+            place = stream.take(&lines.leave) => place,
+            () = lines.leave.cancelled() => return None,
+        };
+        let mut durable = context.durable.clone();
+        durable
+            .wait_for(|newest| *newest >= place.entry)
+            .await
+            .ok()?;
+        lines.stream = Arc::new(StreamName {
+            number: stream.number,
+            name: String::from_utf8_lossy(name).into_owned(),
+            identity: stream.identity.clone(),
+        });
+        lines.chunker = Chunker::new((context.framer)(), context.max_line, place.offset);
+        lines.count = place.lines;
+        lines.end = place.offset;
+        lines.named = true;
+        Some(place)
     }
 }
 

@@ -12,6 +12,7 @@ fn start(reply: Reply, max_connections: usize) -> (Harness, SocketAddr) {
         listen: "127.0.0.1:0".parse().unwrap(),
         reply,
         max_connections,
+        protection: crate::net::Protection::default(),
     };
     let source = TcpSource::open(&config, context).unwrap();
     let address = source.local_addr();
