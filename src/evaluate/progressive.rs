@@ -104,6 +104,18 @@ const SQUARED: usize = 11;
 const LABEL: usize = 12;
 const LABEL_SQUARED: usize = 13;
 
+/// Lets sums fade, and adds to them.
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "the numbers of sums are constants only where it is called"
+)]
+fn fade(sums: &mut [f64], v: &[f64], alpha: f64, weight: f64) {
+    for (sum, v) in sums.iter_mut().zip(v) {
+        *sum = alpha * *sum + weight * v;
+    }
+}
+
 /// Bins of the scores for the area under the ROC curve.
 const BINS: usize = 512;
 /// Log odds at which a quarter of the bins lies beyond.
@@ -211,8 +223,13 @@ impl Progressive {
         }
         for (sums, window) in self.sums.iter_mut().zip(Window::ALL) {
             let alpha = window.alpha();
-            for (sum, v) in sums.0.iter_mut().zip(&v) {
-                *sum = alpha * *sum + weight * v;
+            fade(&mut sums.0[..RIGHT], &v[..RIGHT], alpha, weight);
+            // The sums of the other kind of label stay 0.
+            if let Label::Number(_) = y {
+                fade(&mut sums.0[ABSOLUTE..], &v[ABSOLUTE..], alpha, weight);
+            } else {
+                let own = RIGHT..ABSOLUTE;
+                fade(&mut sums.0[own.clone()], &v[own], alpha, weight);
             }
         }
     }
