@@ -104,16 +104,20 @@ const SQUARED: usize = 11;
 const LABEL: usize = 12;
 const LABEL_SQUARED: usize = 13;
 
-/// Lets sums fade, and adds to them.
+/// Lets the `N` sums from `FROM` on fade, and adds to them.
 #[inline(always)]
 #[allow(
     clippy::inline_always,
-    reason = "the numbers of sums are constants only where it is called"
+    reason = "it becomes vector instructions where it is called"
 )]
-fn fade(sums: &mut [f64], v: &[f64], alpha: f64, weight: f64) {
-    for (sum, v) in sums.iter_mut().zip(v) {
-        *sum = alpha * *sum + weight * v;
-    }
+fn fade<const FROM: usize, const N: usize>(
+    sums: &mut Sums,
+    v: &[f64; SUMS],
+    alpha: f64,
+    weight: f64,
+) {
+    let faded: [f64; N] = std::array::from_fn(|i| alpha * sums.0[FROM + i] + weight * v[FROM + i]);
+    sums.0[FROM..FROM + N].copy_from_slice(&faded);
 }
 
 /// Bins of the scores for the area under the ROC curve.
@@ -223,13 +227,12 @@ impl Progressive {
         }
         for (sums, window) in self.sums.iter_mut().zip(Window::ALL) {
             let alpha = window.alpha();
-            fade(&mut sums.0[..RIGHT], &v[..RIGHT], alpha, weight);
+            fade::<0, RIGHT>(sums, &v, alpha, weight);
             // The sums of the other kind of label stay 0.
             if let Label::Number(_) = y {
-                fade(&mut sums.0[ABSOLUTE..], &v[ABSOLUTE..], alpha, weight);
+                fade::<ABSOLUTE, { SUMS - ABSOLUTE }>(sums, &v, alpha, weight);
             } else {
-                let own = RIGHT..ABSOLUTE;
-                fade(&mut sums.0[own.clone()], &v[own], alpha, weight);
+                fade::<RIGHT, { ABSOLUTE - RIGHT }>(sums, &v, alpha, weight);
             }
         }
     }
