@@ -76,6 +76,9 @@ impl Prediction {
 pub struct Scratch {
     /// Dense features after scaling.
     pub scaled: Vec<f64>,
+    /// The columns that these are of, in order, where most columns of the row are missing and left
+    /// out; empty where `scaled` has every column.
+    pub present: Vec<u32>,
     /// Probabilities of the classes (multiclass).
     pub probabilities: Vec<f64>,
     /// Raw scores: of the lanes (race) or the classes (multiclass).

@@ -104,6 +104,22 @@ const SQUARED: usize = 11;
 const LABEL: usize = 12;
 const LABEL_SQUARED: usize = 13;
 
+/// Lets the `N` sums from `FROM` on fade, and adds to them.
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "it becomes vector instructions where it is called"
+)]
+fn fade<const FROM: usize, const N: usize>(
+    sums: &mut Sums,
+    v: &[f64; SUMS],
+    alpha: f64,
+    weight: f64,
+) {
+    let faded: [f64; N] = std::array::from_fn(|i| alpha * sums.0[FROM + i] + weight * v[FROM + i]);
+    sums.0[FROM..FROM + N].copy_from_slice(&faded);
+}
+
 /// Bins of the scores for the area under the ROC curve.
 const BINS: usize = 512;
 /// Log odds at which a quarter of the bins lies beyond.
@@ -211,8 +227,12 @@ impl Progressive {
         }
         for (sums, window) in self.sums.iter_mut().zip(Window::ALL) {
             let alpha = window.alpha();
-            for (sum, v) in sums.0.iter_mut().zip(&v) {
-                *sum = alpha * *sum + weight * v;
+            fade::<0, RIGHT>(sums, &v, alpha, weight);
+            // The sums of the other kind of label stay 0.
+            if let Label::Number(_) = y {
+                fade::<ABSOLUTE, { SUMS - ABSOLUTE }>(sums, &v, alpha, weight);
+            } else {
+                fade::<RIGHT, { ABSOLUTE - RIGHT }>(sums, &v, alpha, weight);
             }
         }
     }

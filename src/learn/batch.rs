@@ -4,7 +4,7 @@
 //!
 //! Invariant: a batch of one record gives the online step.
 
-use crate::base::{Label, Row};
+use crate::base::{Label, Row, Scratch};
 
 use super::lanes::{Lanes, map};
 
@@ -101,16 +101,9 @@ impl<const L: usize> Batch<L> {
         self.classes.clear();
     }
 
-    /// Adds the features of a record; `scaled` are its dense values after scaling, held within
-    /// `bound`.
-    pub(crate) fn push(
-        &mut self,
-        row: &Row<'_>,
-        scaled: &[f64],
-        bound: f64,
-        bias: bool,
-        weight: f64,
-    ) {
+    /// Adds the features of a record, of which `s` has the dense values after scaling; they are
+    /// held within `bound`.
+    pub(crate) fn push(&mut self, row: &Row<'_>, s: &Scratch, bound: f64, bias: bool, weight: f64) {
         let record = self.weights.len() as u32;
         let entries = &mut self.entries;
         let mut add = |at, x| {
@@ -122,9 +115,10 @@ impl<const L: usize> Batch<L> {
                 x,
             });
         };
-        for (j, x) in scaled.iter().enumerate() {
+        for (j, x) in (0u32..).zip(&s.scaled) {
+            let j = s.present.get(j as usize).copied().unwrap_or(j);
             if x.abs() >= SMALLEST_DENSE {
-                add(Coordinate::Dense(j as u32), x.clamp(-bound, bound));
+                add(Coordinate::Dense(j), x.clamp(-bound, bound));
             }
         }
         if bias {

@@ -122,10 +122,18 @@ impl Linear {
         }
     }
 
-    fn score(&self, x: &Row<'_>, scaled: &[f64]) -> f64 {
+    fn score(&self, x: &Row<'_>, s: &Scratch) -> f64 {
         let mut p = x.base * self.contraction;
-        for (weight, x) in self.dense.iter().zip(scaled) {
-            p += self.effective(weight[W]) * f64::from(*x as f32);
+        if s.present.is_empty() {
+            for (weight, x) in self.dense.iter().zip(&s.scaled) {
+                p += self.effective(weight[W]) * f64::from(*x as f32);
+            }
+        }
+        for (j, x) in s.present.iter().zip(&s.scaled) {
+            // A column that is new has no weight yet.
+            if let Some(weight) = self.dense.get(*j as usize) {
+                p += self.effective(weight[W]) * f64::from(*x as f32);
+            }
         }
         let rows = self.hashed.rows::<4>();
         let count = rows.len();
@@ -151,9 +159,10 @@ impl Linear {
         score.max(low).min(high)
     }
 
-    fn prediction(&self, score: f64) -> Prediction {
+    fn prediction(&self, score: f64, decay: f64) -> Prediction {
         let value = match (self.config.link, self.config.loss) {
             (Link::Identity, _) | (Link::Logistic, Loss::Squared) => score,
+            (Link::Logistic, Loss::Logistic | Loss::Softmax) => loss::probability(score, decay),
             (Link::Logistic, _) => math::sigmoid(score),
         };
         Prediction { value, class: 0 }
@@ -235,15 +244,27 @@ impl Linear {
 
 impl Learner for Linear {
     fn predict_one(&self, x: Row<'_>, s: &mut Scratch) -> Prediction {
-        self.scaler.scale(x.dense, x.columns, &mut s.scaled);
+        if self.config.optimizer == Optimizer::SgdInRange {
+            self.scaler.scale(x.dense, x.columns, &mut s.scaled);
+        } else {
+            self.scaler.scale_present(&x, s);
+        }
+        let score = self.score(&x, s);
         s.raw.clear();
-        s.raw.push(self.score(&x, &s.scaled));
-        self.prediction(self.held_in(s.raw[0], None))
+        let held = self.held_in(score, None);
+        // The exponential of the score is needed for its loss and the step, too.
+        let decay = loss::decay(self.config.loss, held);
+        s.raw.extend_from_slice(&[score, decay]);
+        self.prediction(held, decay)
     }
 
     fn labelled(&self, prediction: Prediction, y: Label, s: &Scratch) -> Prediction {
+        if !self.range_widens() {
+            return prediction;
+        }
         match (self.target(y), s.raw.first()) {
-            (Some(y), Some(score)) => self.prediction(self.held_in(*score, Some(y))),
+            // Where the range widens, no loss has a decay.
+            (Some(y), Some(score)) => self.prediction(self.held_in(*score, Some(y)), 0.0),
             _ => prediction,
         }
     }
@@ -258,7 +279,10 @@ impl Learner for Linear {
             }
             _ => prediction.value,
         };
-        loss::value(self.config.loss, score, y)
+        match s.raw.get(1) {
+            Some(decay) => loss::value_of(self.config.loss, score, y, *decay),
+            None => loss::value(self.config.loss, score, y),
+        }
     }
 
     fn learn_one(&mut self, x: Row<'_>, y: Label, weight: f64, s: &mut Scratch) -> Update {
@@ -275,9 +299,9 @@ impl Learner for Linear {
         let norm = if self.config.optimizer == Optimizer::SgdInRange {
             self.plain_step(&x, &s.scaled, p, target, weight)
         } else {
-            Some(self.step(&x, &s.scaled, p, target, weight))
+            Some(self.step(&x, s, p, target, weight))
         };
-        self.scaler.learn(x.dense);
+        self.scaler.learn_present(x.dense, &s.present);
         norm.map_or(Update::NonFinite, |norm| Update::Learned { norm })
     }
 

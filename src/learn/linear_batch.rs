@@ -37,7 +37,7 @@ impl BatchLearner for Linear {
         batch.clear();
         for (x, y, weight) in rows.iter() {
             self.predict_one(x, s);
-            batch.push(&x, &s.scaled, 1e15, self.config.bias, weight);
+            batch.push(&x, s, 1e15, self.config.bias, weight);
             let y = self.target(y).unwrap_or_default();
             let p = self.held_in(s.raw[0], None);
             let gradient = loss::derivative(self.config.loss, p, y);

@@ -43,7 +43,7 @@ impl Linear {
         weight: f64,
     ) -> Option<f64> {
         self.total += weight;
-        if loss::is_nothing(self.config.loss, p, y) {
+        if loss::is_nothing(self.config.loss, p, y, loss::decay(self.config.loss, p)) {
             return Some(0.0);
         }
         let rate = self.rate_at(self.total) * weight;

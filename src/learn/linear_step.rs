@@ -3,7 +3,7 @@
 //!
 //! Invariant: sums run from the first feature to the last: dense columns, hashed part, bias.
 
-use crate::base::Row;
+use crate::base::{Row, Scratch};
 use crate::math;
 
 use super::linear::{G, LARGEST_SQUARES, Linear, N, R, SMALLEST, W, Weight};
@@ -12,11 +12,16 @@ use super::table::place;
 
 impl Linear {
     /// The online step. Returns the norm of the change.
-    pub(super) fn step(&mut self, x: &Row<'_>, scaled: &[f64], p: f64, y: f64, weight: f64) -> f64 {
+    pub(super) fn step(&mut self, x: &Row<'_>, s: &Scratch, p: f64, y: f64, weight: f64) -> f64 {
         let config = &self.config;
-        let derivative = loss::derivative(config.loss, p, y);
+        let decay = s
+            .raw
+            .get(1)
+            .copied()
+            .unwrap_or_else(|| loss::decay(config.loss, p));
+        let derivative = loss::derivative_of(config.loss, p, y, decay);
         let squared = (weight * derivative * derivative).min(LARGEST_SQUARES) as f32;
-        if loss::is_nothing(config.loss, p, y) || squared == 0.0 {
+        if loss::is_nothing(config.loss, p, y, decay) || squared == 0.0 {
             return 0.0;
         }
         let rule = Rule {
@@ -25,30 +30,35 @@ impl Linear {
             squared,
         };
         let sums = if rule.power == 0.5 {
-            self.gather::<true>(&rule, x, scaled)
+            self.gather::<true>(&rule, x, s)
         } else {
-            self.gather::<false>(&rule, x, scaled)
+            self.gather::<false>(&rule, x, s)
         };
         if sums.kappa <= 0.0 {
             return 0.0;
         }
         let m = self.count(weight * sums.normalizer, weight);
         let h = self.config.learning_rate * weight;
-        let u = loss::invariant_step(self.config.loss, p, y, h, sums.kappa * m);
+        let u = loss::invariant_step(self.config.loss, p, y, h, sums.kappa * m, decay);
         if u.abs() > 1e-8 && derivative.abs() > 1e-8 {
             self.penalize(-u / derivative);
         }
-        self.move_by(x, scaled, u * m / self.contraction, u * m);
+        self.move_by(x, s, u * m / self.contraction, u * m);
         self.settle();
         (u * m).abs() * sums.spread.sqrt()
     }
 
     /// Takes the features into the accumulators.
     #[inline(always)]
-    fn gather<const ROOT: bool>(&mut self, rule: &Rule, x: &Row<'_>, scaled: &[f64]) -> Sums {
+    fn gather<const ROOT: bool>(&mut self, rule: &Rule, x: &Row<'_>, s: &Scratch) -> Sums {
         let mut sums = Sums::default();
-        for (w, x) in self.dense.iter_mut().zip(scaled) {
-            rule.gather::<ROOT>(w, *x as f32, &mut sums);
+        if s.present.is_empty() {
+            for (w, x) in self.dense.iter_mut().zip(&s.scaled) {
+                rule.gather::<ROOT>(w, *x as f32, &mut sums);
+            }
+        }
+        for (j, x) in s.present.iter().zip(&s.scaled) {
+            rule.gather::<ROOT>(&mut self.dense[*j as usize], *x as f32, &mut sums);
         }
         sums.shrunk = 0.0;
         let rows = self.hashed.rows_mut::<4>();
@@ -65,9 +75,14 @@ impl Linear {
 
     /// Moves the weights by `u` times their rates, the bias by `free` times its.
     #[inline(always)]
-    fn move_by(&mut self, x: &Row<'_>, scaled: &[f64], u: f64, free: f64) {
-        for (w, x) in self.dense.iter_mut().zip(scaled) {
-            add(w, *x as f32, u);
+    fn move_by(&mut self, x: &Row<'_>, s: &Scratch, u: f64, free: f64) {
+        if s.present.is_empty() {
+            for (w, x) in self.dense.iter_mut().zip(&s.scaled) {
+                add(w, *x as f32, u);
+            }
+        }
+        for (j, x) in s.present.iter().zip(&s.scaled) {
+            add(&mut self.dense[*j as usize], *x as f32, u);
         }
         let rows = self.hashed.rows_mut::<4>();
         let count = rows.len();

@@ -28,6 +28,7 @@ mod mixture;
 mod penalty;
 mod race;
 mod race_batch;
+mod race_step;
 mod scale;
 mod sgd;
 mod sheet;
@@ -36,6 +37,8 @@ mod softmax_batch;
 mod softmax_line;
 mod table;
 mod target;
+#[cfg(test)]
+mod wide;
 #[cfg(test)]
 mod witness;
 

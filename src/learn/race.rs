@@ -10,13 +10,13 @@
 
 use crate::base::{Label, Prediction, Reader, Row, Scratch, StateError, Task, Writer};
 
-use super::batch::{Batch, SMALLEST_DENSE, SMALLEST_HASHED};
+use super::batch::Batch;
 use super::heavy::Heaviest;
-use super::lanes::{Lanes, exp, ln, map, one_minus_exp, root, sigmoid};
+use super::lanes::{Lanes, exp, ln, map, sigmoid};
 use super::minibatch::BatchLearner;
 use super::mixture::{Mixture, RATES};
 use super::scale::Scaler;
-use super::table::Table;
+use super::table::{Table, place};
 use super::target::Target;
 use super::{HeavyWeight, Learner, Report, Update, WeightAt};
 
@@ -33,7 +33,7 @@ const FADE: f64 = 1e-3;
 
 /// Entries of a row of the hashed part: four weights, four accumulators, the scale.
 pub(super) const ROW: usize = 16;
-const SCALE: usize = 8;
+pub(super) const SCALE: usize = 8;
 
 /// A dense weight: lanes, accumulators (Σ g²x²), scale (max |x|).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -97,20 +97,32 @@ impl Race {
 
     /// The lanes' scores: dense columns first, then the hashed part, then the bias.
     #[inline(always)]
-    fn scores(&self, x: &Row<'_>, scaled: &[f64]) -> Lanes<4> {
+    fn scores(&self, x: &Row<'_>, s: &Scratch) -> Lanes<4> {
         let unit = if self.regression() {
             self.target.unit()
         } else {
             1.0
         };
         let mut p = [x.base / unit; 4];
-        for (cell, x) in self.dense.iter().zip(scaled) {
-            for k in 0..4 {
-                p[k] += cell.w[k] * x;
+        if s.present.is_empty() {
+            for (cell, x) in self.dense.iter().zip(&s.scaled) {
+                for k in 0..4 {
+                    p[k] += cell.w[k] * x;
+                }
             }
         }
+        for (j, x) in s.present.iter().zip(&s.scaled) {
+            // A column that is new has no weight yet.
+            if let Some(cell) = self.dense.get(*j as usize) {
+                for k in 0..4 {
+                    p[k] += cell.w[k] * x;
+                }
+            }
+        }
+        let rows = self.hashed.rows::<ROW>();
+        let count = rows.len();
         for (slot, x) in x.index.iter().zip(x.value) {
-            let row = self.hashed.row::<ROW>(*slot);
+            let row = &rows[place(*slot, count)];
             for k in 0..4 {
                 p[k] += f64::from(row[k] * x);
             }
@@ -182,81 +194,6 @@ impl Race {
         })
     }
 
-    /// The online step. `room` is working memory.
-    fn step(
-        &mut self,
-        x: &Row<'_>,
-        scaled: &[f64],
-        (scores, lanes): (&Lanes<4>, &Lanes<4>),
-        y: f64,
-        weight: f64,
-        room: &mut Vec<f64>,
-    ) -> f64 {
-        let g = self.gradients(scores, lanes, y);
-        let squared = map::<4>(|k| weight * g[k] * g[k]);
-        room.clear();
-        room.resize(4 * (scaled.len() + x.index.len()), 0.0);
-        let (room, _) = room.as_chunks_mut::<4>();
-        let (dense_room, hashed_room) = room.split_at_mut(scaled.len());
-        let (mut kappa, mut spread, mut normalizer) = ([0.0; 4], [0.0; 4], 0.0);
-        for ((cell, x), room) in self.dense.iter_mut().zip(scaled).zip(&mut *dense_room) {
-            if x.abs() < SMALLEST_DENSE {
-                continue;
-            }
-            normalizer += cell.touch(*x, &squared, room);
-            for k in 0..4 {
-                kappa[k] += x * room[k];
-                spread[k] += room[k] * room[k];
-            }
-        }
-        let squared32: [f32; 4] = std::array::from_fn(|k| squared[k] as f32);
-        for ((slot, x), room) in x.index.iter().zip(x.value).zip(&mut *hashed_room) {
-            if x.abs() < SMALLEST_HASHED {
-                continue;
-            }
-            let row = self.hashed.row_mut::<ROW>(*slot);
-            let scale = widen(row, &mut self.hashed_norm, x.abs());
-            let ratio = x / scale;
-            normalizer += f64::from(ratio * ratio);
-            for k in 0..4 {
-                row[4 + k] = (row[4 + k] + squared32[k] * x * x).min(LARGEST_SQUARES);
-                let rate = x / (row[4 + k].max(SMALLEST_SQUARES).sqrt() * scale);
-                room[k] = f64::from(rate);
-                kappa[k] += f64::from(x * rate);
-                spread[k] += f64::from(rate) * f64::from(rate);
-            }
-        }
-        let mut bias_room = [0.0; 4];
-        normalizer += self.bias.touch(1.0, &squared, &mut bias_room);
-        for k in 0..4 {
-            kappa[k] += bias_room[k];
-            spread[k] += bias_room[k] * bias_room[k];
-        }
-        let m = self.count(weight * normalizer, weight);
-        let kappa = map::<4>(|k| kappa[k] * m);
-        let u = self.move_by(scores, &g, &kappa, weight);
-        let u = map::<4>(|k| u[k] * m);
-        for (cell, room) in self.dense.iter_mut().zip(&*dense_room) {
-            for k in 0..4 {
-                cell.w[k] += u[k] * room[k];
-            }
-        }
-        let u32s: [f32; 4] = std::array::from_fn(|k| u[k] as f32);
-        for (slot, room) in x.index.iter().zip(&*hashed_room) {
-            let row = self.hashed.row_mut::<ROW>(*slot);
-            for k in 0..4 {
-                let (old, delta) = (row[k], u32s[k] * room[k] as f32);
-                row[k] = old + delta;
-                self.hashed_norm[k] += f64::from(row[k] - old) * f64::from(row[k] + old);
-            }
-        }
-        for k in 0..4 {
-            self.bias.w[k] += u[k] * bias_room[k];
-        }
-        let norms = map::<4>(|k| u[k].abs() * spread[k].sqrt());
-        self.mix_norms(&norms)
-    }
-
     /// Counts a step; returns what normalized steps are to be multiplied by.
     pub(super) fn count(&mut self, normalizer: f64, weight: f64) -> f64 {
         self.normalizer += normalizer;
@@ -277,30 +214,6 @@ impl Race {
             1.0
         };
         map(|k| factor * RATES[k])
-    }
-
-    /// How far each lane goes, as the change of its score over `kappa`: the implicit step.
-    #[inline(always)]
-    fn move_by(&self, scores: &Lanes<4>, g: &Lanes<4>, kappa: &Lanes<4>, weight: f64) -> Lanes<4> {
-        if self.regression() {
-            let rates = self.rates();
-            let part = one_minus_exp(map::<4>(|k| 2.0 * weight * rates[k] * kappa[k]));
-            return map(|k| -0.5 * g[k] * part[k] / kappa[k]);
-        }
-        // The score moves by s towards the label: s = c · sigmoid(-(margin + s)).
-        let c = map::<4>(|k| weight * RATES[k] * kappa[k]);
-        let margin = map::<4>(|k| if g[k] < 0.0 { scores[k] } else { -scores[k] });
-        let high = map::<4>(|k| c[k] * g[k].abs());
-        // One Newton step from 0.
-        let guess = map::<4>(|k| high[k] / (1.0 + high[k] * (1.0 - g[k].abs())));
-        let s = root(high, guess, |s| {
-            let p = sigmoid(map::<4>(|k| -(margin[k] + s[k])));
-            (
-                map(|k| s[k] - c[k] * p[k]),
-                map(|k| 1.0 + c[k] * p[k] * (1.0 - p[k])),
-            )
-        });
-        map(|k| if g[k] < 0.0 { s[k] } else { -s[k] } / kappa[k])
     }
 
     /// Multiplies every weight by a factor, and the accumulators by its square.
@@ -336,13 +249,13 @@ impl Race {
     }
 
     /// Takes the label and the dense values into the statistics.
-    pub(super) fn remember(&mut self, x: &Row<'_>, y: Label) {
+    pub(super) fn remember(&mut self, x: &Row<'_>, present: &[u32], y: Label) {
         if let Label::Number(y) = y
             && let Some(factor) = self.target.learn(self.target.tame(y))
         {
             self.rescale(factor);
         }
-        self.scaler.learn(x.dense);
+        self.scaler.learn_present(x.dense, present);
     }
 
     pub(super) fn widen_to(&mut self, width: usize) {
@@ -356,51 +269,10 @@ impl Race {
     }
 }
 
-impl Cell {
-    /// Takes the squared gradient in; `room` gets x times the coordinate's rate. Returns x²/s².
-    #[inline(always)]
-    fn touch(&mut self, x: f64, squared: &Lanes<4>, room: &mut Lanes<4>) -> f64 {
-        self.widen(x.abs());
-        for k in 0..4 {
-            self.g[k] += squared[k] * x * x;
-            room[k] = x / (self.g[k].max(1e-300).sqrt() * self.s);
-        }
-        (x / self.s) * (x / self.s)
-    }
-
-    #[inline(always)]
-    pub(super) fn widen(&mut self, size: f64) {
-        if size > self.s {
-            let shrink = self.s / size;
-            for k in 0..4 {
-                self.w[k] *= shrink;
-            }
-            self.s = size;
-        }
-    }
-}
-
-/// As [`Cell::widen`], for a row of the hashed part; returns the scale.
-#[inline(always)]
-pub(super) fn widen(row: &mut [f32; ROW], norm: &mut Lanes<4>, size: f32) -> f32 {
-    let scale = row[SCALE];
-    if size > scale {
-        let shrink = scale / size;
-        for k in 0..4 {
-            let old = row[k];
-            row[k] *= shrink;
-            norm[k] += f64::from(row[k] - old) * f64::from(row[k] + old);
-        }
-        row[SCALE] = size;
-        return size;
-    }
-    scale
-}
-
 impl Learner for Race {
     fn predict_one(&self, x: Row<'_>, s: &mut Scratch) -> Prediction {
-        self.scaler.scale(x.dense, x.columns, &mut s.scaled);
-        let scores = self.scores(&x, &s.scaled);
+        self.scaler.scale_present(&x, s);
+        let scores = self.scores(&x, s);
         let lanes = self.lanes(&scores);
         s.raw.clear();
         s.raw.extend_from_slice(&scores);
@@ -426,7 +298,11 @@ impl Learner for Race {
     }
 
     fn learn_one(&mut self, x: Row<'_>, y: Label, weight: f64, s: &mut Scratch) -> Update {
-        if self.refuses(&x, y, weight) || s.scaled.iter().any(|z| z.abs() > 1e100) {
+        let too_large = s
+            .scaled
+            .iter()
+            .fold(false, |any, z| any | (z.abs() > 1e100));
+        if too_large || self.refuses(&x, y, weight) {
             return Update::NonFinite;
         }
         let (Some(scores), Some(lanes)) = (s.raw.first_chunk(), s.raw.last_chunk()) else {
@@ -438,16 +314,9 @@ impl Learner for Race {
             self.widen_to(x.dense.len());
             let target = self.score_of(y);
             self.judge(&lanes, target, weight);
-            norm = self.step(
-                &x,
-                &s.scaled,
-                (&scores, &lanes),
-                target,
-                weight,
-                &mut s.work,
-            );
+            norm = self.step(&x, s, (&scores, &lanes), target, weight);
         }
-        self.remember(&x, y);
+        self.remember(&x, &s.present, y);
         Update::Learned { norm }
     }
 

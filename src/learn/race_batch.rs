@@ -7,7 +7,8 @@ use crate::base::{Label, Row, Scratch};
 use super::batch::{Batch, Coordinate, Store, label_unusable, unusable};
 use super::lanes::{Lanes, map, one_minus_exp, root, sigmoid};
 use super::minibatch::{BatchLearner, HeldRows};
-use super::race::{LARGEST_SQUARES, ROW, Race, SMALLEST_SQUARES, widen};
+use super::race::{LARGEST_SQUARES, ROW, Race, SMALLEST_SQUARES};
+use super::race_step::widen;
 use super::{Learner, Update};
 
 impl BatchLearner for Race {
@@ -33,7 +34,7 @@ impl BatchLearner for Race {
         let mut width = 0;
         for (x, y, _) in rows.iter() {
             width = width.max(x.dense.len());
-            self.remember(&x, y);
+            self.remember(&x, &[], y);
         }
         self.widen_to(width);
         if self.idle() {
@@ -46,7 +47,7 @@ impl BatchLearner for Race {
             let lanes: Lanes<4> = map(|k| s.raw[4 + k]);
             let score: Lanes<4> = map(|k| s.raw[k]);
             let y = self.score_of(y);
-            batch.push(&x, &s.scaled, 1e100, true, weight);
+            batch.push(&x, s, 1e100, true, weight);
             batch.gradients.push(self.gradients(&score, &lanes, y));
             batch.scores.push(score);
             batch.labels.push(y);

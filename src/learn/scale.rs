@@ -3,7 +3,7 @@
 //! Invariant: a record is scaled with the statistics from before it; a missing number (NaN)
 //! becomes 0, the mean, and so takes no part. Whatever the input, the output is finite.
 
-use crate::base::{Column, Reader, Scale, StateError, Writer};
+use crate::base::{Column, Reader, Row, Scale, Scratch, StateError, Writer};
 
 /// No scaled number is larger.
 const CLIP: f64 = 10.0;
@@ -17,6 +17,9 @@ const FAR: f64 = 100.0;
 /// A deviation is never below this part of the largest absolute value, so that rounding is not
 /// taken for signal.
 const FLOOR: f64 = 1e-9;
+
+/// From so many columns on, it is worth to look whether most are missing.
+const WIDE: usize = 32;
 
 /// The statistics of every dense column. Arrays of one quantity each rather than `Moments` per
 /// column, so that the loops over columns vectorise.
@@ -61,6 +64,33 @@ impl Scaler {
         }
     }
 
+    /// Scales a row, only the columns that are there where most are not: `s.present` names them.
+    pub(crate) fn scale_present(&self, x: &Row<'_>, s: &mut Scratch) {
+        s.present.clear();
+        if x.dense.len() < WIDE || !list_present(x.dense, &mut s.present) {
+            self.scale(x.dense, x.columns, &mut s.scaled);
+            return;
+        }
+        s.scaled.clear();
+        s.scaled.extend(s.present.iter().map(|j| {
+            let j = *j as usize;
+            let (x, column) = (x.dense[j], x.columns[j]);
+            let z = match column.scale {
+                Scale::Standard if j < self.width() => {
+                    let z = ((x - self.mean[j]) * self.inverse[j]).clamp(-CLIP, CLIP);
+                    if z.is_nan() { 0.0 } else { z }
+                }
+                Scale::Standard => 0.0,
+                other => self.otherwise(j, x, other),
+            };
+            if column.clip < f64::INFINITY {
+                z.clamp(-column.clip.abs(), column.clip.abs())
+            } else {
+                z
+            }
+        }));
+    }
+
     /// The scales other than the standard one.
     fn otherwise(&self, j: usize, x: f64, scale: Scale) -> f64 {
         if x.is_nan() {
@@ -88,6 +118,11 @@ impl Scaler {
 
     /// Takes a record in.
     pub(crate) fn learn(&mut self, dense: &[f64]) {
+        self.learn_present(dense, &[]);
+    }
+
+    /// Takes a record in of which only the columns `present` are there; all where it is empty.
+    pub(crate) fn learn_present(&mut self, dense: &[f64], present: &[u32]) {
         let width = dense.len();
         if width > self.width() {
             for array in [
@@ -101,7 +136,7 @@ impl Scaler {
             self.low.resize(width, f64::INFINITY);
             self.high.resize(width, f64::NEG_INFINITY);
         }
-        let columns = Columns {
+        let mut columns = Columns {
             count: &mut self.count[..width],
             mean: &mut self.mean[..width],
             squares: &mut self.squares[..width],
@@ -109,8 +144,20 @@ impl Scaler {
             high: &mut self.high[..width],
             inverse: &mut self.inverse[..width],
         };
-        if any_far(dense, columns.mean, columns.inverse) {
-            columns.learn_tamed(dense);
+        if !present.is_empty() {
+            let far = present.iter().fold(false, |any, j| {
+                let j = *j as usize;
+                any | columns.is_far(j, dense[j])
+            });
+            for j in present {
+                let j = *j as usize;
+                let x = dense[j];
+                columns.learn_one(j, if far { columns.tame(j, x) } else { x });
+            }
+        } else if any_far(dense, columns.mean, columns.inverse) {
+            for (j, x) in dense.iter().enumerate() {
+                columns.learn_one(j, columns.tame(j, *x));
+            }
         } else {
             columns.learn(dense);
         }
@@ -157,6 +204,24 @@ impl Scaler {
     }
 }
 
+/// Lists the columns that are there. Says false, and lists none, where that is half of them or
+/// more.
+fn list_present(dense: &[f64], present: &mut Vec<u32>) -> bool {
+    present.resize(dense.len(), 0);
+    let mut found = 0;
+    for (j, x) in (0u32..).zip(dense) {
+        // Written whether it is there or not: which are there cannot be foretold.
+        present[found] = j;
+        found += usize::from(!x.is_nan());
+    }
+    present.truncate(found);
+    if 2 * found >= dense.len() {
+        present.clear();
+        return false;
+    }
+    true
+}
+
 /// Whether any number is so far out that it must be tamed.
 fn any_far(dense: &[f64], mean: &[f64], inverse: &[f64]) -> bool {
     let n = dense.len();
@@ -192,20 +257,23 @@ impl Columns<'_> {
         );
     }
 
-    /// Takes a record in of which some numbers are far out.
-    #[cold]
-    fn learn_tamed(self, dense: &[f64]) {
-        for (j, x) in dense.iter().enumerate() {
-            let at = j..=j;
-            learn_all(
-                &[self.tame(j, *x)],
-                &mut self.count[at.clone()],
-                &mut self.mean[at.clone()],
-                &mut self.squares[at.clone()],
-                &mut self.low[at.clone()],
-                &mut self.high[at.clone()],
-                &mut self.inverse[at],
-            );
+    #[inline(always)]
+    fn is_far(&self, j: usize, x: f64) -> bool {
+        (x - self.mean[j]).abs() * self.inverse[j] > FAR
+    }
+
+    /// Takes a number in; one that is missing or absurd changes nothing.
+    #[inline(always)]
+    fn learn_one(&mut self, j: usize, x: f64) {
+        if x.abs() <= SANE {
+            let n = self.count[j] + 1.0;
+            let delta = x - self.mean[j];
+            self.count[j] = n;
+            self.mean[j] += delta / n;
+            self.squares[j] += delta * (x - self.mean[j]);
+            self.low[j] = if x < self.low[j] { x } else { self.low[j] };
+            self.high[j] = if x > self.high[j] { x } else { self.high[j] };
+            self.inverse[j] = inverse_deviation(n, self.squares[j], self.low[j], self.high[j]);
         }
     }
 

@@ -40,7 +40,7 @@ impl<const L: usize> BatchLearner for Softmax<L> {
         let outputs = self.classes();
         for (i, (x, _, weight)) in rows.iter().enumerate() {
             self.predict_one(x, s);
-            batch.push(&x, &s.scaled, 1e100, self.with_bias, weight);
+            batch.push(&x, s, 1e100, self.with_bias, weight);
             let (raw, _) = s.raw.as_chunks::<L>();
             batch.scores.extend_from_slice(&raw[..outputs]);
             let class = batch.classes[i];
