@@ -2,7 +2,7 @@
 
 use learnd::base::{Example, FieldSink, HashedFeature, Reject, RejectReason};
 use learnd::decode::{Decoded, Decoder, Limits};
-use learnd::feature::{FieldLimits, FieldValue, Record};
+use learnd::feature::{FieldLimits, FieldReader, FieldValue, Names, NewNames, Record};
 
 /// A field as it was told; numbers by their bits, with -0 taken for 0 as records do.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,20 +112,31 @@ pub fn wide() -> Limits {
     }
 }
 
-/// A record that keeps so many names from line to line.
-pub fn record(max_names: usize) -> Record {
-    Record::new(
-        0,
-        &FieldLimits {
-            max_fields: usize::MAX,
-            duplicates_last: false,
-            max_names,
-            name_seed: 7,
-        },
-    )
+/// A reader with its record, and what the learner's side knows of its names.
+pub struct Lane {
+    reader: FieldReader,
+    record: Record,
+    new_names: NewNames,
+    names: Names,
 }
 
-fn of_record(record: &Record) -> Vec<(String, Told)> {
+/// A lane that keeps so many names from line to line.
+pub fn record(max_names: usize) -> Lane {
+    let reader = FieldReader::new(&FieldLimits {
+        max_fields: usize::MAX,
+        duplicates_last: false,
+        max_names,
+        name_seed: 7,
+    });
+    Lane {
+        names: reader.names(0),
+        reader,
+        record: Record::new(),
+        new_names: NewNames::default(),
+    }
+}
+
+fn of_record(record: &Record, names: &Names) -> Vec<(String, Told)> {
     let field = |(name, value): (&[u8], FieldValue<'_>)| {
         let told = match value {
             FieldValue::Number(x, literal) => {
@@ -141,30 +152,28 @@ fn of_record(record: &Record) -> Vec<(String, Told)> {
         };
         (String::from_utf8(name.to_vec()).unwrap(), told)
     };
-    record.fields().map(field).collect()
+    record.fields(names).map(field).collect()
 }
 
 /// Reads a line into a recorder and into records that remember the names of the lines before; all
 /// must have been told the same.
 pub fn read(
     decoders: &mut [Decoder; 3],
-    records: &mut [Record; 2],
+    lanes: &mut [Lane; 2],
     line: &[u8],
 ) -> (Result<Decoded, Reject>, Recorder) {
     let mut recorder = Recorder::default();
     let [plain, rest @ ..] = decoders;
     let got = plain.decode(line, &mut recorder);
-    for (decoder, record) in rest.iter_mut().zip(records) {
-        record.begin();
-        assert_eq!(
-            decoder.decode(line, record),
-            got,
-            "of {}",
-            line.escape_ascii()
-        );
+    for (decoder, lane) in rest.iter_mut().zip(lanes) {
+        let mut sink = lane.reader.sink(&mut lane.record);
+        let decoded = decoder.decode(line, &mut sink);
+        assert_eq!(decoded, got, "of {}", line.escape_ascii());
+        lane.reader.hand_over(&mut lane.new_names);
+        lane.names.append(&lane.new_names);
         if got == Ok(Decoded::Record) {
             assert_eq!(
-                of_record(record),
+                of_record(&lane.record, &lane.names),
                 recorder.fields,
                 "of {}",
                 line.escape_ascii()
