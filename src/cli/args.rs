@@ -6,6 +6,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use crate::base::Micros;
+use crate::engine::Exclusion;
+
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// The revision the program was built from, where that was told to the build; else empty.
@@ -109,6 +112,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Show what is in a snapshot
     Inspect(InspectArgs),
+    /// List the generations of snapshots in a state directory
+    Snapshots(SnapshotsArgs),
     /// Print the commented reference configuration
     Reference(ReferenceArgs),
     /// Print the completions of a shell
@@ -126,6 +131,14 @@ pub struct RunArgs {
     /// Start this model anew and archive its old state (repeatable)
     #[arg(long, value_name = "MODEL")]
     pub reset: Vec<String>,
+    /// Go back to this generation (`learnd snapshots` lists them) and learn again what the journal
+    /// has since, even if the journal does not reach back to it
+    #[arg(long, value_name = "GENERATION")]
+    pub from: Option<u64>,
+    /// Leave out what this source received in this time when learning again; an open end is left
+    /// empty, times are RFC 3339 or Unix seconds (repeatable)
+    #[arg(long, value_name = "SOURCE/TIME..TIME", requires = "from", value_parser = exclusion)]
+    pub exclude: Vec<Exclusion>,
 }
 
 /// `check`.
@@ -185,6 +198,17 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// `snapshots`.
+#[derive(Args, Clone, Debug)]
+pub struct SnapshotsArgs {
+    /// The state directory
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// Print an array of JSON objects
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `reference`.
 #[derive(Args, Clone, Debug)]
 pub struct ReferenceArgs {
@@ -199,6 +223,26 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+fn exclusion(text: &str) -> Result<Exclusion, String> {
+    let wrong =
+        || "write SOURCE/TIME..TIME, as in orders/2026-11-23T10:00Z..2026-11-23T11:00Z".to_owned();
+    let (source, times) = text.split_once('/').ok_or_else(wrong)?;
+    let (from, to) = times.split_once("..").ok_or_else(wrong)?;
+    let time = |text: &str, open: Micros| match text {
+        "" => Ok(open),
+        text => match text.parse::<f64>() {
+            Ok(seconds) => Micros::from_scaled(seconds, 1e6).ok_or_else(wrong),
+            Err(_) => Micros::parse(text).ok_or_else(wrong),
+        },
+    };
+    let (from, to) = (time(from, Micros(i64::MIN))?, time(to, Micros(i64::MAX))?);
+    if source.is_empty() || from >= to {
+        return Err(wrong());
+    }
+    let source = source.to_owned();
+    Ok(Exclusion { source, from, to })
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -250,6 +294,9 @@ mod tests {
             &["learnd", "eval", "c.toml", "f", "--passes", "0"],
             &["learnd", "run", "--set", "novalue"],
             &["learnd", "inspect", "--json", "--digest", "s"],
+            &["learnd", "run", "--exclude", "a/1..2"],
+            &["learnd", "run", "--from", "1", "--exclude", "a/2..1"],
+            &["learnd", "run", "--from", "1", "--exclude", "a"],
         ] {
             let error = Cli::try_parse_from(wrong).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{wrong:?}");

@@ -10,6 +10,7 @@ mod inspect;
 mod man;
 mod reference;
 mod run;
+mod snapshots;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -71,7 +72,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
                 None => Config::default_run(&overrides),
             })?;
             start_logging(global, color);
-            run::run(&config, args.reset)
+            run::run(&config, args)
         }
         Command::Check(args) => {
             let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
@@ -83,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             eval::eval(config, &args)
         }
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Snapshots(args) => snapshots::snapshots(&args),
         Command::Reference(args) => {
             written(reference::reference(&args, &mut io::stdout().lock()).map(|()| 0))
         }

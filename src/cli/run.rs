@@ -17,9 +17,15 @@ use crate::source::SourceKind;
 use crate::telemetry::{Metrics, ModelSeries, Series, SourceSeries};
 
 use super::Failure;
+use super::args::RunArgs;
 
 /// Runs until the sources end or a signal comes.
-pub(super) fn run(config: &Config, reset: Vec<String>) -> Result<ExitCode, Failure> {
+pub(super) fn run(config: &Config, args: RunArgs) -> Result<ExitCode, Failure> {
+    let options = RunOptions {
+        reset: args.reset,
+        from: args.from,
+        exclude: args.exclude,
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(metrics_of(config, clock.now()));
     warn_of_open_ports(config);
@@ -27,7 +33,7 @@ pub(super) fn run(config: &Config, reset: Vec<String>) -> Result<ExitCode, Failu
     let serve = server.map(|server| -> engine::Serve {
         Box::new(move |handle| Box::pin(server::serve(server, handle)))
     });
-    match engine::run(config, &RunOptions { reset }, &clock, &metrics, serve) {
+    match engine::run(config, &options, &clock, &metrics, serve) {
         Ok(Ended::Clean) => Ok(ExitCode::SUCCESS),
         Ok(Ended::AtOnce(code)) => Ok(ExitCode::from(code)),
         Err(error) => Err(engine_failure(&error)),

@@ -85,6 +85,17 @@ pub enum EngineError {
         /// The names there are.
         known: String,
     },
+    /// `--from` without a state directory.
+    #[error("--from goes back to a generation of a state directory: no [state] is configured")]
+    NothingToGoBackTo,
+    /// `--exclude` names a source that the journal does not keep.
+    #[error("--exclude {name}: the journal keeps no source of this name; it keeps {known}")]
+    NotInJournal {
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// A file named on the command line.
     #[error("{}: {error}", path.display())]
     File {
@@ -122,6 +133,8 @@ impl EngineError {
             EngineError::Store(error) => error.exit_code(),
             EngineError::Misfit { .. } | EngineError::Unreadable { .. } => 3,
             EngineError::NoSuchModel { .. }
+            | EngineError::NothingToGoBackTo
+            | EngineError::NotInJournal { .. }
             | EngineError::File { .. }
             | EngineError::Source {
                 error: SourceError::Unusable(_),

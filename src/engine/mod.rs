@@ -18,6 +18,7 @@ mod predict;
 mod publish;
 mod recover;
 mod replay;
+mod restore;
 mod run;
 mod snapshots;
 mod worker;
@@ -28,6 +29,7 @@ pub use eval::{EvalOptions, EvalReport, Progress, TableRow, Watcher, eval};
 pub use handle::{Ask, Handle};
 pub use pipeline::{LineCounts, Output, Pipeline, Rejection};
 pub use publish::publish_guard;
+pub use replay::Exclusion;
 pub use run::{Ended, RunOptions, Serve, run};
 
 /// A seed that nobody outside can know; it decides how fast names are found, never what is learned.

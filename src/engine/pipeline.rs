@@ -254,6 +254,40 @@ impl Pipeline {
         self.end(chunk);
     }
 
+    /// A chunk that is not learned from: its stream goes on after it, and its records keep their
+    /// numbers, so that those after it keep their ids.
+    pub(crate) fn pass_over(&mut self, chunk: &Chunk) {
+        let decoder = self.decoder(0, chunk.source);
+        let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+        decoder.begin(chunk, &self.header_of(chunk));
+        self.begin(chunk);
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut from = 0;
+        while from < chunk.lines.len() {
+            from = decoder.decode(chunk, from, LINES_HERE, &mut batch);
+            let lane = &mut self.sources[chunk.source as usize];
+            lane.names[0].append(&batch.names);
+            let records = batch
+                .lines(chunk)
+                .filter(|(_, outcome, _)| *outcome == Ok(Decoded::Record));
+            let records = records.count() as u64;
+            lane.seq += records;
+            self.order += records;
+            if let Some(stream) = lane.live.get_mut(&chunk.stream.number)
+                && let Some(header) = batch.header.take()
+            {
+                stream.header = header;
+            }
+        }
+        let lane = &mut self.sources[chunk.source as usize];
+        if let Some(stream) = lane.live.get_mut(&chunk.stream.number) {
+            stream.lines += chunk.lines.len() as u64;
+        }
+        self.batch = batch;
+        decoder.end(chunk);
+        self.end(chunk);
+    }
+
     /// The header that was saved for a chunk's stream; empty where there is none.
     pub(crate) fn header_of(&self, chunk: &Chunk) -> Vec<u8> {
         let lane = &self.sources[chunk.source as usize];

@@ -6,15 +6,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::base::{Chunk, StreamName};
+use crate::base::{Chunk, Micros, StreamName};
 use crate::model::Mode;
 use crate::state::ledger::{Frame, Lost, Recovery, Stream, recover};
 use crate::state::{Disk, StoreError};
 
 use super::worker::Worker;
+use super::{EngineError, RunOptions};
 
 /// Streams that do not go on get numbers from here on, which no source gives.
 const ENDED_STREAMS: u64 = 1 << 60;
+
+/// Lines of one source, by when they were received, that are not to be learned again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusion {
+    /// The source's name.
+    pub source: String,
+    /// From this time on.
+    pub from: Micros,
+    /// Up to, and without, this time.
+    pub to: Micros,
+}
 
 /// What came of it.
 #[derive(Debug)]
@@ -25,6 +37,8 @@ pub(crate) struct Replayed {
     pub(crate) lines: u64,
     /// Lines of sources that the configuration does not name any more.
     pub(crate) orphaned: u64,
+    /// Lines left out because that was asked for.
+    pub(crate) excluded: u64,
 }
 
 impl Worker {
@@ -33,13 +47,50 @@ impl Worker {
         &mut self,
         disk: &dyn Disk,
         sources: &[String],
-    ) -> Result<Replayed, StoreError> {
+        options: &RunOptions,
+    ) -> Result<Replayed, EngineError> {
+        let kept = self.journaled.iter().flatten();
+        if let Some(wrong) = options
+            .exclude
+            .iter()
+            .find(|e| !kept.clone().any(|k| *k == e.source))
+        {
+            return Err(EngineError::NotInJournal {
+                name: wrong.source.clone(),
+                known: kept.cloned().collect::<Vec<_>>().join(", "),
+            });
+        }
         let from = self.pipeline.entry();
+        let replayed = self.replay_after(from, disk, sources, options);
+        match replayed {
+            Err(StoreError::LedgerGap { first, .. }) if options.from.is_some() => {
+                tracing::warn!(
+                    first,
+                    "the journal does not reach back to this generation: what came between is not learned again"
+                );
+                Ok(self.replay_after(first - 1, disk, sources, options)?)
+            }
+            replayed => Ok(replayed?),
+        }
+    }
+
+    fn replay_after(
+        &mut self,
+        from: u64,
+        disk: &dyn Disk,
+        sources: &[String],
+        options: &RunOptions,
+    ) -> Result<Replayed, StoreError> {
+        let lost = match options.from {
+            Some(_) => Lost::Accept,
+            None => Lost::Refuse,
+        };
+        let mut excluded = 0;
         let mut streams: HashMap<u64, Arc<StreamName>> = HashMap::new();
         // A stream that went on in another run is described anew there.
         let mut known: HashMap<(usize, Vec<u8>), Arc<StreamName>> = HashMap::new();
         let (mut lines, mut orphaned) = (0, 0);
-        let recovery = recover(disk, from, Lost::Refuse, |entry, frame| {
+        let recovery = recover(disk, from, lost, |entry, frame| {
             if let Frame::Data(data) = frame {
                 let count = data.lines.len() as u64;
                 if let Some(source) = sources.iter().position(|s| *s == data.stream.source) {
@@ -57,9 +108,17 @@ impl Worker {
                         stream: Arc::clone(name),
                         ..data.to_chunk(source as u16)
                     };
-                    self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
-                    self.flush_sinks();
-                    lines += count;
+                    let left_out = options.exclude.iter().any(|e| {
+                        e.source == sources[source] && (e.from..e.to).contains(&data.received)
+                    });
+                    if left_out {
+                        self.pipeline.pass_over(&chunk);
+                        excluded += count;
+                    } else {
+                        self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
+                        self.flush_sinks();
+                        lines += count;
+                    }
                 } else {
                     orphaned += count;
                 }
@@ -74,6 +133,7 @@ impl Worker {
             recovery,
             lines,
             orphaned,
+            excluded,
         })
     }
 

@@ -14,23 +14,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::base::{Clock, Micros};
+use crate::base::Clock;
 use crate::config::Config;
 use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue};
 use crate::source::{self, Delivery, Opened, Resume, SourceContext, SourceStats};
-use crate::state::Store;
-use crate::state::ledger::{SEGMENT_BYTES, SegmentWriter};
 use crate::telemetry::Metrics;
 
 use super::EngineError;
 use super::handle::{Ask, Handle};
-use super::ledger::Ledger;
 use super::lookahead::{self, Lookahead};
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
 use super::predict::Predictor;
 use super::publish::{EdgePublisher, Publisher};
-use super::recover::{self, KeptAside};
+use super::replay::Exclusion;
+use super::restore::{open_ledger, restore};
 use super::snapshots::Snapshots;
 use super::worker::{Stopped, Worker};
 
@@ -44,6 +42,10 @@ const ASKS: usize = 64;
 pub struct RunOptions {
     /// Models to start anew.
     pub reset: Vec<String>,
+    /// The generation to go back to.
+    pub from: Option<u64>,
+    /// What is left out when the journal is learned again.
+    pub exclude: Vec<Exclusion>,
 }
 
 /// How a run ended.
@@ -68,7 +70,7 @@ pub fn run(
     serve: Option<Serve>,
 ) -> Result<Ended, EngineError> {
     let mut pipeline = Pipeline::with_decoders(config, lookahead::decoders());
-    let (store, aside) = recover_state(config, options, &mut pipeline)?;
+    let (store, aside) = restore(config, options, &mut pipeline)?;
     let stop = CancellationToken::new();
     let sinks = start_sinks(config, &stop)?;
     let dead_letters = open_dead_letters(config)?;
@@ -102,9 +104,18 @@ pub fn run(
         pipeline,
     };
     let (durable, _) = watch::channel(0);
-    if let (Some((store, newest)), Some(state)) = (store, &config.state) {
+    if let (Some((mut store, newest)), Some(state)) = (store, &config.state) {
         let before = worker.pipeline.entry();
-        worker.ledger = open_ledger(&store, &durable, config, &mut worker, metrics, clock, &stop)?;
+        worker.ledger = open_ledger(
+            &mut store,
+            &durable,
+            config,
+            options,
+            &mut worker,
+            metrics,
+            clock,
+            &stop,
+        )?;
         let snapshots = Snapshots::start(
             store,
             state.snapshot_every,
@@ -133,53 +144,6 @@ pub fn run(
         Ok(Ended::Clean) => sinks_ended(config, sinks.threads),
         other => other,
     }
-}
-
-/// Learns what the ledger has beyond the snapshot, and goes on with it where a source asks for it.
-fn open_ledger(
-    store: &Store,
-    durable: &watch::Sender<u64>,
-    config: &Config,
-    worker: &mut Worker,
-    metrics: &Metrics,
-    clock: &Arc<dyn Clock>,
-    stop: &CancellationToken,
-) -> Result<Option<Ledger>, EngineError> {
-    let sources: Vec<String> = config.sources.iter().map(|s| s.name.clone()).collect();
-    let began = clock.now();
-    let replayed = worker.replay(&*store.disk(), &sources)?;
-    let recovery = &replayed.recovery;
-    if recovery.frames > 0 || recovery.torn_bytes > 0 {
-        let seconds = (clock.now().0 - began.0) as f64 / 1e6;
-        tracing::info!(
-            lines = replayed.lines,
-            seconds,
-            torn_bytes = recovery.torn_bytes,
-            "learned again from the ledger"
-        );
-    }
-    if replayed.orphaned > 0 {
-        tracing::warn!(
-            lines = replayed.orphaned,
-            "the ledger holds lines of sources that the configuration no longer names: left out"
-        );
-    }
-    metrics.ledger.replayed.inc_by(replayed.lines);
-    metrics.ledger.torn.inc_by(recovery.torn_bytes);
-    if !config.sources.iter().any(|s| s.journal) {
-        return Ok(None);
-    }
-    let seed = clock.now().0 as u64;
-    let writer = SegmentWriter::new(store.disk(), recovery, SEGMENT_BYTES, seed);
-    Ledger::start(
-        writer,
-        durable.clone(),
-        metrics.ledger.clone(),
-        Arc::clone(clock),
-        stop.clone(),
-    )
-    .map(Some)
-    .map_err(EngineError::Thread)
 }
 
 /// Waits until the sinks have written everything.
@@ -214,48 +178,6 @@ struct Sinks {
     controls: Vec<SinkControl>,
     stats: Vec<Arc<sink::SinkStats>>,
     threads: Vec<JoinHandle<SinkEnd>>,
-}
-
-/// A store, and the `order` and time of its newest snapshot.
-type Recovered = Option<(Store, Option<(u64, Micros)>)>;
-
-fn recover_state(
-    config: &Config,
-    options: &RunOptions,
-    pipeline: &mut Pipeline,
-) -> Result<(Recovered, KeptAside), EngineError> {
-    let names: Vec<String> = config.models.iter().map(|m| m.name.clone()).collect();
-    if let Some(name) = options.reset.iter().find(|name| !names.contains(name)) {
-        return Err(EngineError::NoSuchModel {
-            name: name.clone(),
-            known: names.join(", "),
-        });
-    }
-    let Some(state) = &config.state else {
-        tracing::warn!("no [state] is configured: what is learned goes with the process");
-        return Ok((None, KeptAside::default()));
-    };
-    let mut store = Store::open(&state.dir, state.keep)?;
-    let Some((snapshot, path)) = store.newest()? else {
-        tracing::info!(dir = %state.dir.display(), "no state yet: starting with nothing learned");
-        return Ok((Some((store, None)), KeptAside::default()));
-    };
-    for name in &options.reset {
-        let archived = store.archive(&path, name)?;
-        tracing::warn!(model = %name, archived = %archived.display(), "model starts anew");
-    }
-    let (order, taken) = (snapshot.order, snapshot.taken);
-    let sources: Vec<String> = config.sources.iter().map(|s| s.name.clone()).collect();
-    let from = path.display().to_string();
-    let aside = recover::load(pipeline, snapshot, &from, &options.reset, &sources)?;
-    for model in aside.model_names() {
-        tracing::warn!(
-            model,
-            "the configuration no longer names this model: its state is kept"
-        );
-    }
-    tracing::info!(snapshot = %from, records = order, "state recovered");
-    Ok((Some((store, Some((order, taken)))), aside))
 }
 
 fn start_sinks(config: &Config, stop: &CancellationToken) -> Result<Sinks, EngineError> {

@@ -8,6 +8,7 @@ mod disk;
 mod durable;
 mod error;
 mod format;
+mod generations;
 pub mod ledger;
 #[cfg(test)]
 mod simulated;
@@ -16,6 +17,7 @@ mod store;
 
 pub use disk::{Disk, DiskFile, DiskReader, RealDisk};
 pub use error::{SnapshotError, StoreError};
+pub use generations::{Generation, list};
 pub use snapshot::{
     ENGINE, MAX_REQUESTS, ModelEntry, OLDEST_ENGINE, RequestState, Snapshot, SourceState,
     StreamState,

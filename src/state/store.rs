@@ -272,13 +272,13 @@ fn newest_of(disk: &dyn Disk) -> Result<(Option<(Snapshot, PathBuf)>, Damaged), 
     }
 }
 
-fn read(opened: io::Result<Option<Box<dyn DiskReader>>>) -> Result<Snapshot, ReadError> {
+pub(super) fn read(opened: io::Result<Option<Box<dyn DiskReader>>>) -> Result<Snapshot, ReadError> {
     let bytes = durable::read(opened.map_err(ReadError::Io)?)?;
     Snapshot::decode(&bytes).map_err(ReadError::Bad)
 }
 
 /// The generations in a directory with their names, newest first.
-fn generations(disk: &dyn Disk) -> Result<Vec<(u64, String)>, StoreError> {
+pub(super) fn generations(disk: &dyn Disk) -> Result<Vec<(u64, String)>, StoreError> {
     let mut out: Vec<(u64, String)> = names(disk)?
         .into_iter()
         .filter_map(|name| Some((number_in(&name)?, name)))

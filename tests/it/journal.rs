@@ -275,3 +275,81 @@ fn acknowledgements_need_a_journal() {
     assert_eq!(code, Some(2));
     assert!(text.contains("can be read again"), "{text}");
 }
+
+/// Sends lines over a connection of their own and waits until they are on disk.
+fn send(daemon: &Daemon, lines: &str) {
+    let mut client = Client::connect(daemon);
+    client.send(lines);
+    client.wait_for(lines.lines().count() as u64);
+}
+
+#[test]
+fn going_back_to_a_generation_learns_again_without_the_poisoned_hour() {
+    use learnd::base::Clock as _;
+    let now = || learnd::engine::SystemClock.now().0 as f64 / 1e6;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = state_dir(dir.path());
+    let daemon = Daemon::start(dir.path(), &config("1h", "ack"));
+    send(&daemon, &lines(0..300));
+    assert!(daemon.stop().0.success());
+    let daemon = Daemon::start(dir.path(), &config("1h", "ack"));
+    let began = now();
+    send(
+        &daemon,
+        &"{\"ts\":1700000299,\"x\":1e6,\"y\":-1e9}\n".repeat(100),
+    );
+    let ended = now();
+    send(&daemon, &lines(300..500));
+    assert!(daemon.stop().0.success());
+    let poisoned = digest(&state);
+
+    let output = learnd()
+        .args(["snapshots", "--json"])
+        .arg(&state)
+        .output()
+        .expect("it runs");
+    let listed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(listed[0]["generation"], 2);
+    assert_eq!(listed[0]["digest"], poisoned.as_str());
+    assert_eq!(listed[1]["records"], 300);
+
+    let without = format!("orders/{began:.6}..{ended:.6}");
+    let back = ["--from", "1", "--exclude", without.as_str()];
+    let daemon = Daemon::start_with(dir.path(), &config("1h", "ack"), &back);
+    assert_eq!(
+        daemon.metric("learnd_ledger_replayed_lines_total"),
+        Some(200.0)
+    );
+    // Not even a crash brings back what was undone.
+    daemon.kill();
+    let daemon = Daemon::start(dir.path(), &config("1h", "ack"));
+    assert!(daemon.stop().0.success());
+    assert_eq!(digest(&state), uninterrupted(500));
+    assert_ne!(digest(&state), poisoned);
+}
+
+#[test]
+fn going_back_says_what_there_is_to_go_back_to() {
+    let dir = tempfile::tempdir().expect("a folder");
+    state_dir(dir.path());
+    let daemon = Daemon::start(dir.path(), &config("1h", "ack"));
+    send(&daemon, &lines(0..10));
+    assert!(daemon.stop().0.success());
+    let run = |arguments: &[&str]| {
+        let output = learnd()
+            .current_dir(dir.path())
+            .args(["run", "learnd.toml"])
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = run(&["--from", "7"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("no generation 7; there are: 1"), "{text}");
+    let (code, text) = run(&["--from", "1", "--exclude", "pipe/.."]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("it keeps orders"), "{text}");
+}
