@@ -71,10 +71,6 @@ pub(super) fn restore(
 }
 
 /// Learns what the ledger has beyond the snapshot, and goes on with it where a source asks for it.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a run that are not one yet"
-)]
 pub(super) fn open_ledger(
     store: &mut Store,
     durable: &watch::Sender<u64>,

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::base::Clock;
 use crate::config::Config;
-use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue};
+use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue, WhenFull};
 use crate::source::{self, Delivery, Opened, Resume, SourceContext, SourceStats};
 use crate::telemetry::Metrics;
 
@@ -121,6 +121,7 @@ pub fn run(
             state.snapshot_every,
             newest,
             worker.ledger.as_ref().map(|l| (l.control(), before)),
+            waits_for(config, &sinks.controls),
             metrics.snapshot.clone(),
             Arc::clone(clock),
         );
@@ -144,6 +145,13 @@ pub fn run(
         Ok(Ended::Clean) => sinks_ended(config, sinks.threads),
         other => other,
     }
+}
+
+/// The sinks that take every event, however long that takes.
+fn waits_for(config: &Config, controls: &[SinkControl]) -> Vec<SinkControl> {
+    let all = config.sinks.iter().zip(controls);
+    let patient = all.filter(|(sink, _)| sink.when_full == WhenFull::Block);
+    patient.map(|(_, control)| control.clone()).collect()
 }
 
 /// Waits until the sinks have written everything.

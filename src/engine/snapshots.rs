@@ -8,14 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::base::{Clock, Micros};
+use crate::sink::SinkControl;
 use crate::state::{Snapshot, Store};
 use crate::telemetry::SnapshotMetrics;
 
 use super::ledger::LedgerControl;
+
+/// How long a snapshot waits for a sink that does not take its events.
+const SINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whoever waits for a snapshot to be on disk: its digest, or why there is none.
 pub(crate) struct Written(pub(crate) oneshot::Sender<Result<String, String>>);
@@ -39,12 +44,13 @@ pub(crate) struct Snapshots {
 
 impl Snapshots {
     /// Starts the thread. `newest` is the `order` and time of the snapshot the run began with,
-    /// `ledger` the ledger with its last entry that is in that snapshot.
+    /// `ledger` the ledger with its last entry that is in that snapshot; `sinks` must not lose events.
     pub(crate) fn start(
         store: Store,
-        every: std::time::Duration,
+        every: Duration,
         newest: Option<(u64, Micros)>,
         ledger: Option<(LedgerControl, u64)>,
+        sinks: Vec<SinkControl>,
         metrics: SnapshotMetrics,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Snapshots> {
@@ -60,6 +66,7 @@ impl Snapshots {
         let writer = WriterThread {
             store,
             ledger,
+            sinks,
             metrics: metrics.clone(),
             clock,
             in_flight: Arc::clone(&in_flight),
@@ -127,6 +134,7 @@ struct WriterThread {
     store: Store,
     /// With the last entry that the snapshot before has.
     ledger: Option<(LedgerControl, u64)>,
+    sinks: Vec<SinkControl>,
     metrics: SnapshotMetrics,
     clock: Arc<dyn Clock>,
     in_flight: Arc<AtomicBool>,
@@ -141,6 +149,12 @@ impl WriterThread {
             && !ledger.wait(snapshot.ledger_seq)
         {
             return Err("the ledger before it cannot be written".to_owned());
+        }
+        // Of records that a snapshot has, no event is made again: those that wait for a sink go first.
+        if !self.sinks.iter().all(|sink| sink.flush(SINK_PATIENCE)) {
+            tracing::warn!(
+                "a sink does not take its events: those that wait would be lost in a crash now"
+            );
         }
         let path = self.store.write(bytes).map_err(|error| error.to_string())?;
         if let Some((ledger, before)) = &mut self.ledger {
