@@ -16,6 +16,9 @@ use crate::feature::{FieldLimits, FieldReader, Names, NewNames, Record};
 pub(crate) const LINES_HERE: usize = 32;
 /// Most lines of a batch that goes to another thread, which costs a wake-up each time.
 pub(crate) const LINES_AWAY: usize = 256;
+/// Lines of so many bytes are enough for a batch: with the batches that wait, they shall lie in the
+/// cache beside what decoder and learner need.
+const BYTES: u32 = 64 << 10;
 
 /// Some lines of a chunk, decoded. Reused, it allocates nothing.
 #[derive(Default)]
@@ -141,6 +144,9 @@ impl LineDecoder {
         batch: &mut Batch,
     ) -> usize {
         let to = chunk.lines.len().min(from + most);
+        let lines = &chunk.lines[from..to];
+        let first = lines.first().map_or(0, |line| line.start);
+        let to = from + lines.partition_point(|line| line.start - first < BYTES);
         let number = self.number_of(chunk);
         let stream = self
             .streams

@@ -58,7 +58,7 @@ pub(super) enum Target {
     Nothing,
     /// This column.
     Column(u32),
-    /// This slot of the hashed part.
+    /// This slot of the hashed part, which has a name by now if it gets one.
     Slot(u32),
 }
 

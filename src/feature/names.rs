@@ -15,7 +15,7 @@ use foldhash::quality::FixedState;
 /// Stands for a name that a table has no room for.
 pub(super) const NO_ID: u32 = u32::MAX;
 
-/// Longest name that lies in the table itself.
+/// Longest name that is its own key.
 const LONGEST_SHORT: usize = 15;
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -56,30 +56,20 @@ impl Key {
     }
 }
 
-/// A place of the table.
+/// Bits of an entry that are the name's number; the others are a part of its hash.
+const NUMBER_BITS: u32 = 20;
+/// Those bits.
+const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
+/// An entry without a name: no name has this number.
+const EMPTY: u32 = u32::MAX;
+/// Entries that are looked at together: one part of a line of the cache.
+const BUCKET: usize = 4;
+
+/// A hash table of names, with all names one after the other in a buffer beside it.
 ///
-/// All that is needed of a name lies in one line of the cache.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-struct Slot {
-    key: Key,
-    /// The name's number; [`NO_ID`] where the place is empty.
-    id: u32,
-    /// Of the last record in which its user saw it.
-    stamp: u32,
-}
-
-const EMPTY: Slot = Slot {
-    key: Key([0; 2]),
-    id: NO_ID,
-    stamp: 0,
-};
-
-/// Where a name lies in the table, until another is added.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place(pub u32);
-
-/// An open-addressed hash table, with all names one after the other in a buffer beside it.
+/// The table itself holds four bytes a name, and what a name is compared by lies in the order of the
+/// numbers. So the names that occur in most lines, which got the lowest numbers, lie together, and
+/// of a name that occurs nearly nothing lies in the cache.
 #[derive(Clone, Debug)]
 pub(super) struct NameTable {
     hasher: FixedState,
@@ -90,23 +80,27 @@ pub(super) struct NameTable {
     bytes: Vec<u8>,
     /// Where each name ends in `bytes`; it starts where the one before ends.
     ends: Vec<u32>,
-    /// Linear probing; a power of two, at most half full.
-    slots: Vec<Slot>,
+    /// By number.
+    keys: Vec<Key>,
+    /// Entries fill a bucket from its beginning, then go to the next one. A power of two, with room
+    /// for at least twice the names.
+    buckets: Vec<[u32; BUCKET]>,
 }
 
 impl NameTable {
-    /// A table of at most so many names and bytes. The seed is what keeps a sender from choosing
-    /// names that collide; nothing but speed depends on it.
+    /// A table of at most so many names (never more than a million) and bytes. The seed is what
+    /// keeps a sender from choosing names that collide; nothing but speed depends on it.
     pub fn new(most_names: usize, most_bytes: usize, seed: u64) -> NameTable {
         let hasher = FixedState::with_seed(seed);
         NameTable {
             secret: [hasher.hash_one(1u64), hasher.hash_one(2u64)],
             hasher,
-            most_names,
+            most_names: most_names.min(NUMBER as usize),
             most_bytes,
             bytes: Vec::new(),
             ends: Vec::new(),
-            slots: vec![EMPTY; 64],
+            keys: Vec::new(),
+            buckets: vec![[EMPTY; BUCKET]; 16],
         }
     }
 
@@ -129,85 +123,60 @@ impl NameTable {
 
     /// The number of a name.
     pub fn find(&self, name: &[u8]) -> Option<u32> {
-        self.place(name).map(|place| self.id_at(place))
-    }
-
-    /// Where a name lies.
-    pub fn place(&self, name: &[u8]) -> Option<Place> {
-        let place = self.probe(name, self.key(name)).ok()?;
-        Some(Place(place as u32))
+        self.probe(name, self.key(name)).ok()
     }
 
     /// The number of a name, which gets one if it is new and there is room.
     pub fn find_or_insert(&mut self, name: &[u8]) -> Option<u32> {
-        let place = self.place_or_insert(name)?;
-        Some(self.id_at(place))
-    }
-
-    /// Where a name lies; it gets a place if it is new and there is room.
-    pub fn place_or_insert(&mut self, name: &[u8]) -> Option<Place> {
         let key = self.key(name);
-        let place = match self.probe(name, key) {
-            Ok(place) => return Some(Place(place as u32)),
+        let (bucket, entry) = match self.probe(name, key) {
+            Ok(number) => return Some(number),
             Err(place) => place,
         };
         let end = self.bytes.len() + name.len();
         if self.len() >= self.most_names || end > self.most_bytes {
             return None;
         }
-        self.slots[place] = Slot {
-            key,
-            id: self.len() as u32,
-            stamp: 0,
-        };
+        let number = self.len() as u32;
+        self.buckets[bucket][entry] = tag(self.hash(key)) | number;
         self.bytes.extend_from_slice(name);
         self.ends.push(end as u32);
-        if self.len() * 2 <= self.slots.len() {
-            return Some(Place(place as u32));
+        self.keys.push(key);
+        if self.len() * 2 > self.buckets.len() * BUCKET {
+            self.grow();
         }
-        self.grow();
-        let place = self.probe(name, key).ok()?;
-        Some(Place(place as u32))
+        Some(number)
     }
 
-    /// If `rest` begins with a quoted plain name of the table and a colon: where the name lies, and
-    /// how many bytes that is with quotes and colon. `None` says nothing of what is there.
+    /// If `rest` begins with a quoted plain name of the table and a colon: its number, and how many
+    /// bytes that is with quotes and colon. `None` says nothing of what is there.
     #[inline]
-    pub fn place_of_member(&self, rest: &[u8]) -> Option<(Place, usize)> {
+    pub fn find_member(&self, rest: &[u8]) -> Option<(u32, usize)> {
         let (quote, after) = rest.split_first()?;
-        let words = words(after.first_chunk()?);
-        let quotes = words.map(|word| below(word ^ (ONES * b'"' as u64), 1) & HIGH);
-        let length = if quotes[0] != 0 {
-            quotes[0].trailing_zeros() / 8
-        } else {
-            8 + quotes[1].trailing_zeros() / 8
+        let [low, high] = words(after.first_chunk()?);
+        let quote_in = |word: u64| below(word ^ (ONES * b'"' as u64), 1) & HIGH;
+        let length = match quote_in(low) {
+            0 => 8 + quote_in(high).trailing_zeros() / 8,
+            mark => mark.trailing_zeros() / 8,
         } as usize;
         let mask = FIRST_BYTES.get(length)?;
         if *quote != b'"' || after.get(length + 1) != Some(&b':') {
             return None;
         }
-        let key = Key::short([words[0] & mask[0], words[1] & mask[1]], length);
-        let place = self.probe_key(key, |_| true).ok()?;
-        Some((Place(place as u32), length + 3))
-    }
-
-    /// The number of the name at a place.
-    #[inline]
-    pub fn id_at(&self, place: Place) -> u32 {
-        self.slots[place.0 as usize].id
-    }
-
-    /// The stamp of the name at a place; 0 at first.
-    #[inline]
-    pub fn stamp_at(&mut self, place: Place) -> &mut u32 {
-        &mut self.slots[place.0 as usize].stamp
-    }
-
-    /// Sets all stamps back to 0.
-    pub fn clear_stamps(&mut self) {
-        for slot in &mut self.slots {
-            slot.stamp = 0;
+        let key = Key::short([low & mask[0], high & mask[1]], length);
+        let hash = self.hash(key);
+        let tag = tag(hash);
+        // All entries of the bucket without a branch, which would wait for them and often be
+        // mispredicted. Where it is none of these, or two are alike, the long way finds it.
+        let mut number = NUMBER;
+        for entry in self.buckets[self.bucket_of(hash)] {
+            let other = entry ^ tag;
+            number = if other <= NUMBER { other } else { number };
         }
+        if self.keys.get(number as usize) != Some(&key) {
+            number = self.probe_key(key, |_| true).ok()?;
+        }
+        Some((number, length + 3))
     }
 
     fn key(&self, name: &[u8]) -> Key {
@@ -229,42 +198,60 @@ impl NameTable {
 
     /// The product of two words that nobody knows without the seed, folded to one.
     #[inline]
-    fn hash(&self, key: Key) -> usize {
+    fn hash(&self, key: Key) -> u64 {
         let [a, b] = [key.0[0] ^ self.secret[0], key.0[1] ^ self.secret[1]];
         let product = u128::from(a).wrapping_mul(b.into());
-        (product as u64 ^ (product >> 64) as u64) as usize
-    }
-
-    /// Where a name lies, or else where it belongs.
-    fn probe(&self, name: &[u8], key: Key) -> Result<usize, usize> {
-        self.probe_key(key, |id| key.is_short() || same(self.name(id), name))
+        product as u64 ^ (product >> 64) as u64
     }
 
     #[inline]
-    fn probe_key(&self, key: Key, is_it: impl Fn(u32) -> bool) -> Result<usize, usize> {
-        let mask = self.slots.len() - 1;
-        let mut place = self.hash(key) & mask;
+    fn bucket_of(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets.len() - 1)
+    }
+
+    /// The number of a name, or else the bucket and entry where it belongs.
+    fn probe(&self, name: &[u8], key: Key) -> Result<u32, (usize, usize)> {
+        self.probe_key(key, |number| {
+            key.is_short() || same(self.name(number), name)
+        })
+    }
+
+    #[inline(never)]
+    fn probe_key(&self, key: Key, is_it: impl Fn(u32) -> bool) -> Result<u32, (usize, usize)> {
+        let hash = self.hash(key);
+        let tag = tag(hash);
+        let mut bucket = self.bucket_of(hash);
         loop {
-            let slot = &self.slots[place];
-            if slot.key == key && is_it(slot.id) {
-                return Ok(place);
+            for (i, entry) in self.buckets[bucket].iter().enumerate() {
+                if *entry == EMPTY {
+                    return Err((bucket, i));
+                }
+                let number = entry ^ tag;
+                if number <= NUMBER && self.keys[number as usize] == key && is_it(number) {
+                    return Ok(number);
+                }
             }
-            if slot.id == NO_ID {
-                return Err(place);
-            }
-            place = (place + 1) & mask;
+            bucket = (bucket + 1) & (self.buckets.len() - 1);
         }
     }
 
     fn grow(&mut self) {
-        let larger = vec![EMPTY; self.slots.len() * 2];
-        let smaller = std::mem::replace(&mut self.slots, larger);
-        for slot in smaller.into_iter().filter(|slot| slot.id != NO_ID) {
+        let count = self.buckets.len() * 2;
+        self.buckets.clear();
+        self.buckets.resize(count, [EMPTY; BUCKET]);
+        for (number, key) in (0..).zip(&self.keys) {
             // Every name is in the table once, so that none is found.
-            let (Ok(place) | Err(place)) = self.probe_key(slot.key, |_| false);
-            self.slots[place] = slot;
+            if let Err((bucket, entry)) = self.probe_key(*key, |_| false) {
+                self.buckets[bucket][entry] = tag(self.hash(*key)) | number;
+            }
         }
     }
+}
+
+/// The part of a hash that stands in an entry beside the number.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32 & !NUMBER
 }
 
 /// A quoted name with its colon, as it stands in a line where nothing is escaped or spaced.
@@ -384,23 +371,17 @@ mod tests {
         let all = b"abcdefghijklmnopq";
         for length in 0..=all.len() {
             let name = &all[..length];
-            let place = table.place_or_insert(name).unwrap();
-            let id = table.id_at(place);
+            let id = table.find_or_insert(name).unwrap();
             let member = [b"\"", name, b"\":1.5 and what follows it"].concat();
-            let found = table.place_of_member(&member);
-            if length <= LONGEST_SHORT {
-                let (place, taken) = found.unwrap();
-                assert_eq!((table.id_at(place), taken), (id, length + 3));
-            } else {
-                assert!(found.is_none());
-            }
+            let found = table.find_member(&member);
+            assert_eq!(found, (length <= LONGEST_SHORT).then_some((id, length + 3)));
             for other in [
                 [b"\"", name, b"\" :1.5 and what follows it"].concat(),
                 [b"'", name, b"\":1.5 and what follows it"].concat(),
                 [b"\"", name, b"!\":1.5 and what follows it"].concat(),
                 [b"\"", name, b"\\\":1.5 and what follows it"].concat(),
             ] {
-                assert!(table.place_of_member(&other).is_none(), "{length}");
+                assert!(table.find_member(&other).is_none(), "{length}");
             }
         }
     }
@@ -412,8 +393,24 @@ mod tests {
             let id = table.find_or_insert(name);
             assert!(id.is_some() && table.find(name) == id);
             let member = [b"\"", name, b"\":1.5 and what follows it"].concat();
-            assert!(table.place_of_member(&member).is_none());
+            assert!(table.find_member(&member).is_none());
             assert_eq!(Token::of(name).begins(&member), None);
+        }
+    }
+
+    #[test]
+    fn every_one_of_many_names_is_found_where_a_member_begins() {
+        let mut table = NameTable::new(usize::MAX, usize::MAX, 7);
+        // So many that buckets overflow.
+        for i in 0..40_000 {
+            let id = table.find_or_insert(format!("w{i}").as_bytes());
+            assert_eq!(id, Some(i));
+        }
+        for i in 0..50_000 {
+            let member = format!("\"w{i}\":1,\"and what follows\":2");
+            let length = i.to_string().len() + 4;
+            let found = table.find_member(member.as_bytes());
+            assert_eq!(found, (i < 40_000).then_some((i, length)));
         }
     }
 

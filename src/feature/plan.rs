@@ -107,7 +107,7 @@ impl Plan {
             // Nearly all of most records: a number of which is known where it goes.
             if field.kind == Kind::Number
                 && let Some(target) = binding.targets.get(field.id as usize)
-                && features.number(*target, field.number, || record.name(index, names))
+                && features.number(*target, field.number)
             {
                 continue;
             }
@@ -198,11 +198,13 @@ fn time_of(value: FieldValue<'_>, spec: &TimeSpec) -> Option<Micros> {
 fn read_parts(binding: &Binding, time: Option<&TimeSpec>, record: &Record, row: &mut RowBuffer) {
     let value = |field: &Option<FieldRef>| field.as_ref().and_then(|f| f.value(record));
     if let Some(label) = value(&binding.label) {
-        let written = write(label, &mut row.label_text);
         row.label = match label {
             FieldValue::Number(x, _) => LabelKind::Number(x),
             FieldValue::Boolean(x) => LabelKind::Boolean(x),
-            _ if written => LabelKind::Text,
+            FieldValue::Text(text) => {
+                row.label_text.push_str(text);
+                LabelKind::Text
+            }
             _ => LabelKind::Unreadable,
         };
     }
@@ -284,7 +286,7 @@ struct Features<'a> {
 impl Features<'_> {
     /// Puts a number where it goes; false if that is not settled.
     #[inline]
-    fn number<'n>(&mut self, target: Target, x: f64, name: impl FnOnce() -> &'n [u8]) -> bool {
+    fn number(&mut self, target: Target, x: f64) -> bool {
         // The first of both is nearly always so.
         if let Target::Column(column) = target
             && let Some(cell) = self.row.dense.get_mut(column as usize)
@@ -294,7 +296,8 @@ impl Features<'_> {
         }
         match target {
             Target::Column(column) => self.set(column, x),
-            Target::Slot(slot) => self.push(slot, x, |out| append(out, name())),
+            // The first number that came here gave the slot its name.
+            Target::Slot(slot) => self.put_slot(slot, x),
             Target::Nothing => {}
             Target::Open => return false,
         }
@@ -314,16 +317,21 @@ impl Features<'_> {
         };
         match reduce(value, reading.kind) {
             Reduced::Number(x) => {
-                let mut place = *target;
-                if place == Target::Open {
-                    place = match self.columns.scalar(name, reading, self.grow) {
-                        Place::Column(column) => Target::Column(column),
-                        Place::Hashed => Target::Slot(reading.hash & self.rules.mask),
-                        Place::Nowhere => return,
-                    };
-                    *target = place;
+                if !self.number(*target, x) {
+                    match self.columns.scalar(name, reading, self.grow) {
+                        Place::Column(column) => {
+                            *target = Target::Column(column);
+                            self.set(column, x);
+                        }
+                        Place::Hashed => {
+                            self.push(reading.hash, x, |out| append(out, name));
+                            if self.grow {
+                                *target = Target::Slot(reading.hash & self.rules.mask);
+                            }
+                        }
+                        Place::Nowhere => {}
+                    }
                 }
-                self.number(place, x, || name);
             }
             Reduced::Category(text) => {
                 let hash = self.rules.names.hash(text, reading.hash);
@@ -392,11 +400,15 @@ impl Features<'_> {
 
     fn push(&mut self, hash: u32, x: f64, name: impl FnOnce(&mut String)) {
         let slot = hash & self.rules.mask;
-        self.row.index.push(slot);
-        self.row.value.push(single(x));
+        self.put_slot(slot, x);
         if self.grow {
             self.slots.remember(slot, name);
         }
+    }
+
+    fn put_slot(&mut self, slot: u32, x: f64) {
+        self.row.index.push(slot);
+        self.row.value.push(single(x));
     }
 }
 

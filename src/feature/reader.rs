@@ -19,7 +19,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::names::{NO_ID, NameTable, Place, Token, same};
+use super::names::{NO_ID, NameTable, Token, same};
 use super::record::{Field, Kind, Record};
 use crate::base::{Example, FieldSink, ForeseenName, HashedFeature, RejectReason};
 
@@ -81,9 +81,12 @@ pub struct FieldReader {
     /// What `left` was at first: the double each time, so that little is spent on streams without
     /// an order.
     patience: u32,
+    /// By id: the stamp of the last line out of order in which the name occurred. A byte each, so
+    /// that those of the usual names lie in a few lines of the cache.
+    stamps: Vec<u8>,
     /// The stamp of this line; never 0.
-    current: u32,
-    /// The name of the field that is told next: an id in order, else a place of the table.
+    current: u8,
+    /// The name of the field that is told next.
     foreseen: Option<u32>,
 }
 
@@ -120,6 +123,7 @@ impl FieldReader {
             taking: false,
             left: 0,
             patience: 1,
+            stamps: Vec::new(),
             current: 0,
             foreseen: None,
         }
@@ -185,7 +189,7 @@ impl FieldReader {
     fn stamp_line(&mut self) {
         self.current = self.current.wrapping_add(1);
         if self.current == 0 {
-            self.table.clear_stamps();
+            self.stamps.fill(0);
             self.current = 1;
         }
     }
@@ -197,10 +201,7 @@ impl FieldReader {
         self.in_order = false;
         self.stamp_line();
         for expected in &self.order[..fields] {
-            let name = self.table.name(expected.id);
-            if let Some(place) = self.table.place(name) {
-                *self.table.stamp_at(place) = self.current;
-            }
+            self.stamps[expected.id as usize] = self.current;
         }
     }
 }
@@ -295,7 +296,7 @@ impl RecordSink<'_> {
                 self.record.fields.push(Field { id, ..field });
                 Ok(())
             }
-            Some(place) => self.put_at(Place(place), field),
+            Some(id) => self.put_known(Field { id, ..field }),
         }
     }
 
@@ -314,46 +315,31 @@ impl RecordSink<'_> {
             }
             reader.leave_order(index);
         }
-        match reader.table.place_or_insert(name) {
-            Some(place) => self.put_at(place, field),
-            None => self.put_loose(name, field),
+        let Some(id) = reader.table.find_or_insert(name) else {
+            return self.put_loose(name, field);
+        };
+        if reader.stamps.len() < reader.table.len() {
+            // No line has this one.
+            reader.stamps.push(0);
         }
+        self.put_known(Field { id, ..field })
     }
 
     /// Looks the name up with which `rest` begins.
     #[inline(never)]
     fn look_up(&mut self, rest: &[u8]) -> Option<ForeseenName> {
-        let (place, length) = self.reader.table.place_of_member(rest)?;
+        let (name, length) = self.reader.table.find_member(rest)?;
         Some(ForeseenName {
             length: length as u32,
-            name: place.0,
+            name,
         })
     }
 
-    /// Keeps a number whose name lies at this place of the table; the line is not in order.
-    #[inline(never)]
-    fn put_number_at(
-        &mut self,
-        place: u32,
-        number: f64,
-        (start, end): (u32, u32),
-    ) -> Result<(), RejectReason> {
-        let field = Field {
-            number,
-            id: NO_ID,
-            start,
-            end,
-            kind: Kind::Number,
-        };
-        self.put_at(Place(place), field)
-    }
-
-    /// Keeps a field whose name lies at this place of the table; the line is not in order.
+    /// Keeps a field whose name has an id; the line is not in order.
     #[inline]
-    fn put_at(&mut self, place: Place, mut field: Field) -> Result<(), RejectReason> {
+    fn put_known(&mut self, field: Field) -> Result<(), RejectReason> {
         let reader = &mut *self.reader;
-        field.id = reader.table.id_at(place);
-        let stamp = reader.table.stamp_at(place);
+        let stamp = &mut reader.stamps[field.id as usize];
         if *stamp == reader.current {
             return self.put_again(field);
         }
@@ -471,16 +457,17 @@ impl FieldSink for RecordSink<'_> {
         // Adding zero turns -0.0 into 0.0 and changes nothing else.
         let number = value + 0.0;
         let (start, end) = self.keep(literal);
-        if !self.reader.in_order {
-            return self.put_number_at(name.name, number, (start, end));
-        }
-        self.record.fields.push(Field {
+        let field = Field {
             number,
             id: name.name,
             start,
             end,
             kind: Kind::Number,
-        });
+        };
+        if !self.reader.in_order {
+            return self.put_known(field);
+        }
+        self.record.fields.push(field);
         Ok(())
     }
 

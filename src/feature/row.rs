@@ -55,6 +55,7 @@ pub struct RowBuffer {
     /// What the raw score starts from.
     pub base: f64,
     pub(super) label: LabelKind,
+    /// Of a label that is a text.
     pub(super) label_text: String,
     /// The weight.
     pub weight: WeightValue,
@@ -91,11 +92,6 @@ impl RowBuffer {
             LabelKind::Text => LabelValue::Text(&self.label_text),
             LabelKind::Unreadable => LabelValue::Unreadable,
         }
-    }
-
-    /// The label as it is written, number or text: what names a class. Empty if there is none.
-    pub fn label_text(&self) -> &str {
-        &self.label_text
     }
 
     /// The features, with the columns of the plan that read them.

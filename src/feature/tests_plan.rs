@@ -275,42 +275,36 @@ fn label_and_weight_are_told_as_they_stand() {
         weight: Some("w".into()),
         ..PlanConfig::default()
     });
-    for (line, label, text, weight) in [
-        ("{}", LabelValue::Missing, "", WeightValue::Default),
+    for (line, label, weight) in [
+        ("{}", LabelValue::Missing, WeightValue::Default),
         (
             r#"{"y":null,"w":null}"#,
             LabelValue::Missing,
-            "",
             WeightValue::Default,
         ),
         (
             r#"{"y":3,"w":0.5}"#,
             LabelValue::Number(3.0),
-            "3",
             WeightValue::Given(0.5),
         ),
         (
             r#"{"y":true,"w":-1}"#,
             LabelValue::Boolean(true),
-            "true",
             WeightValue::Given(-1.0),
         ),
         (
             r#"{"y":"yes","w":"1"}"#,
             LabelValue::Text("yes"),
-            "yes",
             WeightValue::Unreadable,
         ),
         (
             r#"{"y":[1],"w":{}}"#,
             LabelValue::Unreadable,
-            "",
             WeightValue::Unreadable,
         ),
     ] {
         let row = bench.read(line);
         assert_eq!(row.label(), label, "{line}");
-        assert_eq!(row.label_text(), text, "{line}");
         assert_eq!(row.weight, weight, "{line}");
         assert!(row.dense.is_empty() && row.index.is_empty(), "{line}");
     }

@@ -46,6 +46,14 @@ impl Scaler {
     /// Scales a row into `out`, which gets the row's width.
     pub(crate) fn scale(&self, dense: &[f64], columns: &[Column], out: &mut Vec<f64>) {
         out.clear();
+        let as_is = |c: &Column| (c.scale == Scale::None) & (c.clip == f64::INFINITY);
+        if columns
+            .iter()
+            .fold(columns.len() >= dense.len(), |all, c| all & as_is(c))
+        {
+            out.extend(dense.iter().map(|x| if x.is_nan() { 0.0 } else { *x }));
+            return;
+        }
         out.resize(dense.len(), 0.0);
         let known = self.width().min(dense.len());
         let (mean, inverse) = (&self.mean[..known], &self.inverse[..known]);
@@ -81,6 +89,7 @@ impl Scaler {
                     if z.is_nan() { 0.0 } else { z }
                 }
                 Scale::Standard => 0.0,
+                Scale::None => x,
                 other => self.otherwise(j, x, other),
             };
             if column.clip < f64::INFINITY {
