@@ -46,7 +46,7 @@ impl Scaler {
     /// Scales a row into `out`, which gets the row's width.
     pub(crate) fn scale(&self, dense: &[f64], columns: &[Column], out: &mut Vec<f64>) {
         out.clear();
-        let as_is = |c: &Column| (c.scale == Scale::None) & (c.clip == f64::INFINITY);
+        let as_is = |c: &Column| c.scale == Scale::None && c.clip == f64::INFINITY;
         if columns
             .iter()
             .fold(columns.len() >= dense.len(), |all, c| all & as_is(c))
