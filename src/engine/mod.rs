@@ -18,6 +18,7 @@ mod predict;
 mod publish;
 mod recover;
 mod replay;
+mod requests;
 mod run;
 mod snapshots;
 mod worker;

@@ -11,6 +11,7 @@ use crate::model::Mode;
 use crate::state::ledger::{Frame, Lost, Recovery, Stream, recover};
 use crate::state::{Disk, StoreError};
 
+use super::requests::Known;
 use super::worker::Worker;
 
 /// Streams that do not go on get numbers from here on, which no source gives.
@@ -58,6 +59,16 @@ impl Worker {
                         ..data.to_chunk(source as u16)
                     };
                     self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
+                    if let Some(request) = data.request {
+                        let known = Known {
+                            accepted: request.accepted,
+                            rejected: request.rejected,
+                            entry: 0,
+                            received: data.received,
+                        };
+                        let requests = self.pipeline.requests_mut();
+                        requests.learned(&data.stream.source, request.key, known);
+                    }
                     self.flush_sinks();
                     lines += count;
                 } else {

@@ -17,14 +17,14 @@ use tokio_util::task::TaskTracker;
 use crate::base::{Clock, Micros};
 use crate::config::Config;
 use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue};
-use crate::source::{self, Delivery, Opened, Resume, SourceContext, SourceStats};
+use crate::source::{self, Delivery, Intake, Opened, Resume, SourceContext, SourceStats};
 use crate::state::Store;
 use crate::state::ledger::{SEGMENT_BYTES, SegmentWriter};
 use crate::telemetry::Metrics;
 
 use super::EngineError;
 use super::handle::{Ask, Handle};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Standing};
 use super::lookahead::{self, Lookahead};
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
@@ -96,15 +96,27 @@ pub fn run(
             .iter()
             .map(|s| s.journal.then(|| s.name.clone()))
             .collect(),
+        sources: config.sources.iter().map(|s| s.name.clone()).collect(),
         aside,
         clock: Arc::clone(clock),
         heartbeat: Arc::clone(&heartbeat),
         pipeline,
     };
-    let (durable, _) = watch::channel(0);
+    let standing = Standing {
+        durable: watch::channel(0).0,
+        failing: Arc::default(),
+    };
     if let (Some((store, newest)), Some(state)) = (store, &config.state) {
         let before = worker.pipeline.entry();
-        worker.ledger = open_ledger(&store, &durable, config, &mut worker, metrics, clock, &stop)?;
+        worker.ledger = open_ledger(
+            &store,
+            &standing,
+            config,
+            &mut worker,
+            metrics,
+            clock,
+            &stop,
+        )?;
         let snapshots = Snapshots::start(
             store,
             state.snapshot_every,
@@ -116,7 +128,7 @@ pub fn run(
         worker.snapshots = Some(snapshots.map_err(EngineError::Thread)?);
     }
     let parts = Parts {
-        durable: &durable,
+        standing: &standing,
         config,
         clock,
         metrics,
@@ -138,7 +150,7 @@ pub fn run(
 /// Learns what the ledger has beyond the snapshot, and goes on with it where a source asks for it.
 fn open_ledger(
     store: &Store,
-    durable: &watch::Sender<u64>,
+    standing: &Standing,
     config: &Config,
     worker: &mut Worker,
     metrics: &Metrics,
@@ -173,7 +185,7 @@ fn open_ledger(
     let writer = SegmentWriter::new(store.disk(), recovery, SEGMENT_BYTES, seed);
     Ledger::start(
         writer,
-        durable.clone(),
+        standing.clone(),
         metrics.ledger.clone(),
         Arc::clone(clock),
         stop.clone(),
@@ -198,7 +210,7 @@ fn sinks_ended(config: &Config, threads: Vec<JoinHandle<SinkEnd>>) -> Result<End
 }
 
 struct Parts<'a> {
-    durable: &'a watch::Sender<u64>,
+    standing: &'a Standing,
     config: &'a Config,
     clock: &'a Arc<dyn Clock>,
     metrics: &'a Arc<Metrics>,
@@ -394,6 +406,7 @@ async fn supervise(
         heartbeat: Arc::clone(heartbeat),
         clock: Arc::clone(clock),
         models: Arc::new(config.models.iter().map(|m| m.name.clone()).collect()),
+        intakes: Arc::new(intakes(&opened)),
         admin: config.admin,
         spawn: Arc::new(|task| {
             tokio::spawn(task);
@@ -518,7 +531,12 @@ fn open_sources(
                     finished: s.finished,
                 })
                 .collect(),
-            durable: parts.durable.subscribe(),
+            durable: parts.standing.durable.subscribe(),
+            failing: if source.journal {
+                Arc::clone(&parts.standing.failing)
+            } else {
+                Arc::default()
+            },
             stats: Arc::clone(&parts.stats[i]),
             spawn: Arc::new(move |task| {
                 tracker.spawn(task);
@@ -534,6 +552,14 @@ fn open_sources(
         opened.push((source.name.clone(), open));
     }
     Ok(opened)
+}
+
+/// Where bodies go in, by source.
+fn intakes(opened: &[(String, Opened)]) -> Vec<(String, Intake)> {
+    opened
+        .iter()
+        .filter_map(|(name, source)| Some((name.clone(), source.intake()?)))
+        .collect()
 }
 
 /// Tells the service manager; without one nothing happens.
