@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::{Clock, Micros};
-use crate::source::{BoxFuture, Spawner};
+use crate::source::{BoxFuture, Intake, Spawner};
 use crate::telemetry::Metrics;
 
 /// The learner is taken for stuck when it has not been round its loop for so long.
@@ -46,6 +46,7 @@ pub struct Handle {
     pub(super) heartbeat: Arc<AtomicI64>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) models: Arc<Vec<String>>,
+    pub(super) intakes: Arc<Vec<(String, Intake)>>,
     pub(super) admin: bool,
     pub(super) spawn: Spawner,
 }
@@ -90,6 +91,17 @@ impl Handle {
     /// A model's index.
     pub fn model_index(&self, name: &str) -> Option<usize> {
         self.models.iter().position(|m| m == name)
+    }
+
+    /// Where the bodies of a source go in.
+    pub fn intake(&self, source: &str) -> Option<&Intake> {
+        let found = self.intakes.iter().find(|(name, _)| name == source);
+        found.map(|(_, intake)| intake)
+    }
+
+    /// The sources that take bodies.
+    pub fn intake_names(&self) -> Vec<&str> {
+        self.intakes.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Starts a task: only the engine spawns.

@@ -1,11 +1,12 @@
-//! The ledger at work: the learner's thread frames what cannot be read again before it learns from
-//! it, a thread of its own brings the frames to disk.
+//! The ledger at work: the learner's thread frames what cannot be read again before anyone hears of
+//! what was learned from it, a thread of its own brings the frames to disk.
 //!
 //! Invariant: nothing counts as durable before it is synced, with all before it. Learning does not
 //! wait for the disk, but for room: what waits for the disk is bounded, so a full disk holds up
 //! learning, then the sources, and both go on by themselves once there is room.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::{Chunk, Clock};
 use crate::state::StoreError;
-use crate::state::ledger::{Batch, Encoder, SegmentWriter};
+use crate::state::ledger::{Batch, Encoder, Request, SegmentWriter};
 use crate::telemetry::LedgerMetrics;
 
 /// Bytes that may wait for the disk.
@@ -55,6 +56,15 @@ impl Shared {
     }
 }
 
+/// How the ledger stands, for those who wait for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    /// The number of the newest frame on disk.
+    pub(crate) durable: watch::Sender<u64>,
+    /// Nothing more can be written at the moment.
+    pub(crate) failing: Arc<AtomicBool>,
+}
+
 /// The learner's side.
 pub(crate) struct Ledger {
     encoder: Encoder,
@@ -71,23 +81,23 @@ pub(crate) struct LedgerControl {
 }
 
 impl Ledger {
-    /// Goes on behind what the writer has, on a thread of its own. `durable` is told the number
-    /// of the newest frame on disk; `stop` is asked to stop everything if storage is broken.
+    /// Goes on behind what the writer has, on a thread of its own; `stop` is asked to stop
+    /// everything if storage is broken.
     pub(crate) fn start(
         writer: SegmentWriter,
-        durable: watch::Sender<u64>,
+        standing: Standing,
         metrics: LedgerMetrics,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> std::io::Result<Ledger> {
         let shared = Arc::new(Shared::default());
         let encoder = Encoder::new(writer.durable() + 1);
-        durable.send_replace(writer.durable());
-        let receiver = durable.subscribe();
+        standing.durable.send_replace(writer.durable());
+        let receiver = standing.durable.subscribe();
         let thread = LedgerThread {
             writer,
             shared: Arc::clone(&shared),
-            durable,
+            standing,
             metrics,
             clock,
             stop,
@@ -116,12 +126,18 @@ impl Ledger {
         self.encoder.next() - 1
     }
 
-    /// Takes a chunk down; gives its frame's number. Waits while too much waits for the disk.
-    pub(crate) fn record(&mut self, source: &str, chunk: &Chunk) -> u64 {
+    /// Takes a chunk down, and the request that stands or falls with it; gives its frame's number.
+    /// Waits while too much waits for the disk.
+    pub(crate) fn record(
+        &mut self,
+        source: &str,
+        chunk: &Chunk,
+        request: Option<Request<'_>>,
+    ) -> u64 {
         let entry = self
             .encoder
-            .data(source, chunk, None)
-            .expect("a chunk is smaller than the largest frame");
+            .data(source, chunk, request)
+            .expect("a chunk is smaller than the largest frame, and no key is too long");
         let mut waiting = self.shared.lock();
         while waiting.bytes >= MOST_WAITING && !waiting.broken {
             let woken = self.shared.room.wait(waiting);
@@ -171,7 +187,7 @@ impl LedgerControl {
 struct LedgerThread {
     writer: SegmentWriter,
     shared: Arc<Shared>,
-    durable: watch::Sender<u64>,
+    standing: Standing,
     metrics: LedgerMetrics,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -222,14 +238,14 @@ impl LedgerThread {
                     if failures > 0 {
                         tracing::info!("the ledger is written again");
                     }
-                    self.metrics.failing.set(0);
+                    self.set_failing(false);
                     self.tell(durable);
                     return Ok(());
                 }
                 Err(error) => error,
             };
             self.metrics.failures.inc();
-            self.metrics.failing.set(1);
+            self.set_failing(true);
             if failures == 0 {
                 tracing::error!(%error, "the ledger cannot be written: trying again");
             }
@@ -251,13 +267,18 @@ impl LedgerThread {
         }
     }
 
+    fn set_failing(&self, failing: bool) {
+        self.metrics.failing.set(i64::from(failing));
+        self.standing.failing.store(failing, Ordering::Relaxed);
+    }
+
     fn tell(&mut self, durable: u64) {
         let mut waiting = self.shared.lock();
         waiting.bytes = waiting.batches.iter().map(Batch::size).sum();
         while let Some(spare) = self.writer.spare() {
             waiting.spare.push(spare);
         }
-        self.durable.send_replace(durable);
+        self.standing.durable.send_replace(durable);
         drop(waiting);
         self.shared.room.notify_all();
     }
