@@ -126,8 +126,14 @@ impl JsonDecoder {
             {
                 break;
             }
-            let (value, end) = number::json(bytes, from, self.limits.max_number)?;
-            out.foreseen_number(name, value, &bytes[from..end])
+            let (value, end) = match bytes.get(from..) {
+                // Counts and flags are most often a single digit.
+                Some([digit @ b'0'..=b'9', b',', ..]) if self.limits.max_number > 0 => {
+                    (f64::from(digit - b'0'), from.wrapping_add(1))
+                }
+                _ => number::json(bytes, from, self.limits.max_number)?,
+            };
+            out.foreseen_number(name, value, bytes, from..end)
                 .map_err(|reason| refuse(reason, at))?;
             left -= 1;
             scan.at = end;

@@ -116,7 +116,10 @@ fn fade<const FROM: usize, const N: usize>(
     alpha: f64,
     weight: f64,
 ) {
-    let faded: [f64; N] = std::array::from_fn(|i| alpha * sums.0[FROM + i] + weight * v[FROM + i]);
+    let mut faded = [0.0; N];
+    for i in 0..N {
+        faded[i] = alpha * sums.0[FROM + i] + weight * v[FROM + i];
+    }
     sums.0[FROM..FROM + N].copy_from_slice(&faded);
 }
 
