@@ -5,10 +5,12 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::base::{Clock, Micros};
 use crate::source::{BoxFuture, Intake, Spawner};
@@ -16,6 +18,17 @@ use crate::telemetry::Metrics;
 
 /// The learner is taken for stuck when it has not been round its loop for so long.
 const STALLED_AFTER: Micros = Micros(60 * Micros::SECOND.0);
+
+/// How long the end waits for answers that are being written.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Ends the serving. Who was just told that a body is kept should hear of it.
+pub(super) async fn end_serving(ended: &CancellationToken, serving: &TaskTracker) {
+    ended.cancel();
+    serving.close();
+    // Who still holds a connection open has had its answer.
+    let _ = tokio::time::timeout(LAST_ANSWERS, serving.wait()).await;
+}
 
 /// A question to the learner, answered between two chunks.
 pub enum Ask {

@@ -283,3 +283,120 @@ impl LedgerThread {
         self.shared.room.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::base::{Micros, StreamName};
+    use crate::engine::SystemClock;
+    use crate::state::ledger::{Frame, Lost, SEGMENT_BYTES, recover};
+    use crate::state::{Disk, DiskFile, DiskReader, RealDisk};
+    use crate::telemetry::{Metrics, Series};
+
+    /// A disk on which no segment can be begun while it is full.
+    #[derive(Debug)]
+    struct Fillable {
+        disk: RealDisk,
+        full: AtomicBool,
+    }
+
+    impl Disk for Fillable {
+        fn path(&self, name: &str) -> PathBuf {
+            self.disk.path(name)
+        }
+        fn create_new(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+            if self.full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.disk.create_new(name)
+        }
+        fn open(&self, name: &str) -> io::Result<Option<Box<dyn DiskReader>>> {
+            self.disk.open(name)
+        }
+        fn settle(&self, name: &str) -> io::Result<()> {
+            self.disk.settle(name)
+        }
+        fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
+            self.disk.truncate(name, length)
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.disk.rename(from, to)
+        }
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.disk.remove(name)
+        }
+        fn create_dir(&self, name: &str) -> io::Result<()> {
+            self.disk.create_dir(name)
+        }
+        fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+            self.disk.list(dir)
+        }
+        fn sync_dir(&self, dir: &str) -> io::Result<()> {
+            self.disk.sync_dir(dir)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_of_and_what_waits_is_durable_once_there_is_room() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let disk = Arc::new(Fillable {
+            disk: RealDisk::new(dir.path()),
+            full: AtomicBool::new(true),
+        });
+        let none = |_, _: Frame<'_>| Ok::<(), StoreError>(());
+        let recovery = recover(&*disk, 0, Lost::Refuse, none).expect("no ledger yet");
+        let writer = SegmentWriter::new(
+            Arc::clone(&disk) as Arc<dyn Disk>,
+            &recovery,
+            SEGMENT_BYTES,
+            1,
+        );
+        let standing = Standing {
+            durable: watch::channel(0).0,
+            failing: Arc::default(),
+        };
+        let metrics = Metrics::new(&Series {
+            sources: &[],
+            models: &[],
+            sinks: &[],
+            queues: &[],
+            state: true,
+            ledger: true,
+            version: "",
+            revision: "",
+            started: Micros(0),
+        });
+        let metrics = metrics.ledger.clone();
+        let stop = CancellationToken::new();
+        let clock = Arc::new(SystemClock);
+        let mut ledger = Ledger::start(writer, standing.clone(), metrics, clock, stop.clone())
+            .expect("a thread");
+        let chunk = Chunk {
+            source: 0,
+            received: Micros(1),
+            stream: Arc::new(StreamName {
+                number: 0,
+                name: "s".into(),
+                identity: Vec::new(),
+            }),
+            start: 0,
+            end: 1,
+            last: true,
+            bytes: b"x".to_vec(),
+            lines: Vec::new(),
+        };
+        let entry = ledger.record("s", &chunk, None);
+        while !standing.failing.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        assert_eq!(*standing.durable.borrow(), 0);
+        disk.full.store(false, Ordering::Relaxed);
+        assert!(ledger.control().wait(entry));
+        assert!(!standing.failing.load(Ordering::Relaxed));
+        ledger.finish().expect("everything is on disk");
+        assert!(!stop.is_cancelled());
+    }
+}

@@ -21,7 +21,7 @@ use crate::source::{self, Delivery, Intake, Opened, Resume, SourceContext, Sourc
 use crate::telemetry::Metrics;
 
 use super::EngineError;
-use super::handle::{Ask, Handle};
+use super::handle::{Ask, Handle, end_serving};
 use super::ledger::Standing;
 use super::lookahead::{self, Lookahead};
 use super::outbox::Outbox;
@@ -319,7 +319,7 @@ async fn supervise(
     );
     drop(inbox);
 
-    let served = CancellationToken::new();
+    let (served, serving) = (CancellationToken::new(), TaskTracker::new());
     tokio::spawn(edges.run(served.clone()));
     let handle = Handle {
         metrics: Arc::clone(metrics),
@@ -331,9 +331,12 @@ async fn supervise(
         models: Arc::new(config.models.iter().map(|m| m.name.clone()).collect()),
         intakes: Arc::new(intakes(&opened)),
         admin: config.admin,
-        spawn: Arc::new(|task| {
-            tokio::spawn(task);
-        }),
+        spawn: {
+            let serving = serving.clone();
+            Arc::new(move |task| {
+                serving.spawn(task);
+            })
+        },
     };
     if let Some(serve) = serve {
         let server = serve(handle);
@@ -384,7 +387,7 @@ async fn supervise(
 
     tokio::select! {
         complete = &mut worker_ended => {
-            served.cancel();
+            end_serving(&served, &serving).await;
             let ended = worker_outcome(complete)?;
             // The tasks of the sources have ended, or the learner would not have.
             tracker.close();
@@ -405,7 +408,11 @@ async fn supervise(
             Err(EngineError::Deadline)
         }
     };
-    served.cancel();
+    if matches!(outcome, Ok(Ended::AtOnce(_))) {
+        served.cancel();
+    } else {
+        end_serving(&served, &serving).await;
+    }
     match outcome {
         Ok(Ended::Clean) => first_failure(&failed).map_or(Ok(Ended::Clean), Err),
         other => other,

@@ -227,6 +227,44 @@ fn what_was_answered_before_a_kill_is_learned_again_to_the_same_bits_and_only_on
 }
 
 #[test]
+fn a_body_that_a_kill_left_in_doubt_is_sent_again_and_learned_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = state_dir(dir.path());
+    let bodies: Vec<String> = (0..12).map(|i| lines(i * 50..i * 50 + 50)).collect();
+    let mut taken_before = 0;
+    for (i, body) in bodies.iter().enumerate() {
+        let every = if i % 2 == 0 { "10ms" } else { "1h" };
+        let name = key(&format!("body-{i}"));
+        let daemon = Daemon::start(dir.path(), &config(every));
+        let mut stream = connect(daemon.http());
+        let request = post("/v1/ingest/web", &name, body);
+        stream.write_all(request.as_bytes()).expect("it reads");
+        // The kill comes at once, or behind another answer, or when the body is on disk.
+        match i % 3 {
+            0 => {}
+            1 => drop(daemon.get("/healthz")),
+            _ => {
+                wait_for("a sync", || {
+                    let synced = daemon.metric("learnd_ledger_sync_duration_seconds_count");
+                    synced.filter(|n| *n > 0.0)
+                });
+            }
+        }
+        daemon.kill();
+        let daemon = Daemon::start(dir.path(), &config(every));
+        let (code, answer) = send(&daemon, &name, body);
+        assert_eq!((code, &answer["accepted"]), (200, &json!(50)), "{answer}");
+        taken_before += usize::from(answer["duplicate"] == true);
+        daemon.kill();
+    }
+    assert!(taken_before >= 4, "those on disk were known");
+    let daemon = Daemon::start(dir.path(), &config("1h"));
+    assert!(daemon.stop().0.success());
+    assert_eq!(inspect(&state)["records"], 600);
+    assert_eq!(digest(&state), uninterrupted(&bodies));
+}
+
+#[test]
 fn without_a_journal_bodies_are_answered_once_learned_and_keys_hold_all_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     let state = state_dir(dir.path());
