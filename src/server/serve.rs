@@ -167,6 +167,15 @@ async fn connection(shared: &Shared, stream: TcpStream, peer: SocketAddr) {
     let mut first = true;
     let timed_out = loop {
         tokio::select! {
+            // First, since the library's own timer may end a silent connection in the same moment,
+            // without an error.
+            biased;
+            () = tokio::time::sleep_until(deadline), if first => {
+                first = false;
+                if !begun.load(Ordering::Relaxed) {
+                    break true;
+                }
+            }
             ended = &mut serving => match ended {
                 Ok(()) => break false,
                 Err(error) if error.is_timeout() => break true,
@@ -178,12 +187,6 @@ async fn connection(shared: &Shared, stream: TcpStream, peer: SocketAddr) {
                     break false;
                 }
             },
-            () = tokio::time::sleep_until(deadline), if first => {
-                first = false;
-                if !begun.load(Ordering::Relaxed) {
-                    break true;
-                }
-            }
             () = &mut stopped, if !stopping => {
                 stopping = true;
                 std::pin::Pin::new(&mut serving).graceful_shutdown();
