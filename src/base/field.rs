@@ -4,6 +4,7 @@
 //! nothing of a refused line reaches a model.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Why a line is refused; the `reason` of `learnd_rejected_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,15 +145,17 @@ pub trait FieldSink {
     /// The field told next is of this name, which the sink foresaw just now; whatever name is told
     /// with it is not looked at again.
     fn foresee(&mut self, _name: ForeseenName) {}
-    /// A number of a name that the sink foresaw just now.
+    /// A number of a name that the sink foresaw just now; `literal` is where it stands in `line`,
+    /// the line that was told.
     fn foreseen_number(
         &mut self,
         name: ForeseenName,
         value: f64,
-        literal: &[u8],
+        line: &[u8],
+        literal: Range<usize>,
     ) -> Result<(), RejectReason> {
         self.foresee(name);
-        self.number(&[], value, literal)
+        self.number(&[], value, &line[literal])
     }
     /// A number: its value, and its literal as it stood in the line.
     fn number(&mut self, name: &[u8], value: f64, literal: &[u8]) -> Result<(), RejectReason>;

@@ -31,6 +31,7 @@ pub(super) fn eval(config: Config, args: &EvalArgs) -> Result<ExitCode, Failure>
         passes: args.passes as usize,
         predictions: args.predictions.clone(),
         save: args.save.clone(),
+        digest: !args.json,
         model: args.model.clone(),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -63,7 +64,8 @@ pub(super) fn eval(config: Config, args: &EvalArgs) -> Result<ExitCode, Failure>
     if args.json {
         return print(&format!("{}\n", report.json));
     }
-    print(&summary(&report.json, &report.digest))
+    let digest = report.digest.unwrap_or_default();
+    print(&summary(&report.json, &digest))
 }
 
 /// Standard input can be read once.

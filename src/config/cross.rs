@@ -1,14 +1,15 @@
-//! Checks between components: files and ports that two of them want.
+//! Checks between components: files and ports that two of them want, what one needs of another.
 //!
 //! Invariant: no file has two writers, none is both written and read, no port is bound twice.
 
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
+use crate::net::{Protection, Scope};
 use crate::source::SourceKind;
 
 use super::dom::Entry;
-use super::section::Walk;
+use super::section::{Claim, Walk};
 use super::types::SourceConfig;
 
 /// Checks everything that was claimed, and that stdin has one reader.
@@ -33,6 +34,45 @@ pub(super) fn check(walk: &mut Walk, entries: &[&Entry], sources: &[Option<Sourc
         } else {
             stdin = Some(source);
         }
+    }
+}
+
+/// Checks that the server takes bodies where a source waits for them.
+pub(super) fn bodies(
+    walk: &mut Walk,
+    entries: &[&Entry],
+    sources: &[Option<SourceConfig>],
+    listen: &Claim<SocketAddr>,
+    protection: &Protection,
+) {
+    let scopes = |scope| protection.tokens.iter().any(|t| t.scopes.contains(scope));
+    for (entry, source) in entries.iter().zip(sources) {
+        if !matches!(source, Some(source) if source.kind == SourceKind::Http) {
+            continue;
+        }
+        let (message, help) = if listen.place.is_none() {
+            (
+                "the bodies of an http source come to [server], which names no address".to_owned(),
+                "add [server] with listen = \"127.0.0.1:7654\"",
+            )
+        } else if !protection.may_take_data(listen.what) {
+            (
+                format!(
+                    "{} is open to the network without TLS and tokens, so it takes no bodies",
+                    listen.what
+                ),
+                "give [server] `tls` and `tokens`, let it listen on 127.0.0.1, or write \
+                 allow_insecure_listen = true where something else keeps strangers away",
+            )
+        } else if !protection.tokens.is_empty() && !scopes(Scope::Ingest) {
+            (
+                "no token of [server] has the scope `ingest`, so nobody can send a body".to_owned(),
+                "add it to `scopes` of a file of tokens",
+            )
+        } else {
+            continue;
+        };
+        walk.problem(entry.key_place, message, help);
     }
 }
 

@@ -192,7 +192,7 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
     let model_names: Vec<&str> = model_names.iter().map(String::as_str).collect();
     let sink_names: Vec<&str> = sink_names.iter().map(String::as_str).collect();
     if source_entries.is_empty() && s.peek("sources").is_none_or(is_empty_table) {
-        let help = "add a table [sources.NAME] with a `type`: stdin, file, tcp or demo";
+        let help = "add a table [sources.NAME] with a `type`: stdin, file, tcp, http or demo";
         s.walk
             .problem(place, "there is no source to learn from", help);
     }
@@ -236,6 +236,13 @@ fn top(walk: &mut Walk, root: &Table) -> Option<Config> {
         .map(|entry| sinks::sink(s.walk, entry, &model_names, &source_names))
         .collect();
     cross::check(s.walk, &source_entries, &sources);
+    cross::bodies(
+        s.walk,
+        &source_entries,
+        &sources,
+        &server.listen,
+        &server.protection,
+    );
     s.finish(&[], true);
 
     let sources: Vec<_> = sources.into_iter().collect::<Option<_>>()?;

@@ -158,6 +158,7 @@ fn print_source(out: &mut Out, source: &SourceConfig) {
             out.key("max_connections", tcp.max_connections);
             print_protection(out, &tcp.protection);
         }
+        SourceKind::Http => out.key("type", text("http")),
         SourceKind::Demo(demo) => {
             out.key("type", text("demo"));
             out.key("seed", demo.seed);
@@ -215,7 +216,10 @@ fn print_source(out: &mut Out, source: &SourceConfig) {
         text(&format_size(source.dead_letters_max)),
     );
     // Files are read again from where the snapshot has them.
-    if matches!(source.kind, SourceKind::Stdin | SourceKind::Tcp(_)) {
+    if matches!(
+        source.kind,
+        SourceKind::Stdin | SourceKind::Tcp(_) | SourceKind::Http
+    ) {
         let durability = if source.journal { "journal" } else { "none" };
         out.key("durability", text(durability));
     }

@@ -49,6 +49,7 @@ enum Type {
     Stdin,
     File,
     Tcp,
+    Http,
     Demo,
 }
 
@@ -70,9 +71,10 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry, has_state: bool) -> Option<
         ("stdin", Type::Stdin),
         ("file", Type::File),
         ("tcp", Type::Tcp),
+        ("http", Type::Http),
         ("demo", Type::Demo),
     ];
-    let kind = s.word("type", &types, &["http"], None);
+    let kind = s.word("type", &types, &[], None);
     let formats = [
         ("json", Format::Json),
         ("csv", Format::Csv),
@@ -108,6 +110,7 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry, has_state: bool) -> Option<
         Some(Type::Stdin) => Some(SourceKind::Stdin),
         Some(Type::File) => file(&mut s, &name),
         Some(Type::Tcp) => tcp(&mut s, &name, durability == Some(true)),
+        Some(Type::Http) => Some(SourceKind::Http),
         Some(Type::Demo) => Some(demo(&mut s, &name)),
         None => None,
     };
@@ -127,7 +130,7 @@ pub(super) fn source(walk: &mut Walk, entry: &Entry, has_state: bool) -> Option<
 /// Whether what is read is kept in the journal: by default where it cannot be read again and there
 /// is a state directory.
 fn durability(s: &mut Section<'_, '_>, kind: Option<Type>, has_state: bool) -> Option<bool> {
-    let unrepeatable = matches!(kind, Some(Type::Stdin | Type::Tcp));
+    let unrepeatable = matches!(kind, Some(Type::Stdin | Type::Tcp | Type::Http));
     let words = [("journal", true), ("none", false)];
     let asked = s.peek("durability").is_some();
     let journal = s.word("durability", &words, &[], Some("journal"))?;

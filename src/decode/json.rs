@@ -120,14 +120,19 @@ impl JsonDecoder {
             && let Some(name) = out.foreseen(rest)
         {
             let from = behind_space(at.wrapping_add(name.length as usize));
-            if !matches!(bytes.get(from), Some(b'-' | b'0'..=b'9'))
-                || left == 0
-                || name.length as usize > longest
-            {
+            if left == 0 || name.length as usize > longest {
                 break;
             }
-            let (value, end) = number::json(bytes, from, self.limits.max_number)?;
-            out.foreseen_number(name, value, &bytes[from..end])
+            let most = self.limits.max_number;
+            let (value, end) = match bytes.get(from..) {
+                // Counts and flags are most often a single digit.
+                Some([digit @ b'0'..=b'9', b',', ..]) if most > 0 => {
+                    (f64::from(digit - b'0'), from.wrapping_add(1))
+                }
+                Some([b'-' | b'0'..=b'9', ..]) => number::json(bytes, from, most)?,
+                _ => break,
+            };
+            out.foreseen_number(name, value, bytes, from..end)
                 .map_err(|reason| refuse(reason, at))?;
             left -= 1;
             scan.at = end;

@@ -37,6 +37,8 @@ pub struct EvalOptions {
     pub predictions: Option<PathBuf>,
     /// What was learned goes here, as a snapshot.
     pub save: Option<PathBuf>,
+    /// The digest of what was learned is asked for, which costs as much as saving it.
+    pub digest: bool,
     /// Learning starts from this snapshot.
     pub model: Option<PathBuf>,
 }
@@ -91,8 +93,8 @@ pub struct EvalReport {
     pub rejected: u64,
     /// The first refused line and its place.
     pub first_rejection: Option<String>,
-    /// Digest of what was learned.
-    pub digest: String,
+    /// Digest of what was learned, if it was asked for.
+    pub digest: Option<String>,
 }
 
 impl EvalReport {
@@ -214,13 +216,18 @@ pub fn eval(
         }
         output.flush()?;
     }
-    let snapshot = recover::save(&pipeline, &KeptAside::default(), 0, began);
-    if let Some(path) = &options.save {
-        let snapshot = Snapshot {
-            streams: Vec::new(),
-            ..snapshot.clone()
-        };
-        crate::state::write_file(path, &snapshot.encode())?;
+    let mut digest = None;
+    if options.save.is_some() || options.digest {
+        let snapshot = recover::save(&pipeline, &KeptAside::default(), 0, began);
+        digest = options.digest.then(|| snapshot.digest());
+        if let Some(path) = &options.save {
+            let streams = Vec::new();
+            let snapshot = Snapshot {
+                streams,
+                ..snapshot
+            };
+            crate::state::write_file(path, &snapshot.encode())?;
+        }
     }
     let models: Map<String, Value> = pipeline
         .models()
@@ -249,7 +256,7 @@ pub fn eval(
         lines: first_pass.lines - first_pass.blank,
         rejected: first_pass.rejected_total(),
         first_rejection: output.first_rejection,
-        digest: snapshot.digest(),
+        digest,
     })
 }
 

@@ -5,17 +5,30 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::base::{Clock, Micros};
-use crate::source::{BoxFuture, Spawner};
+use crate::source::{BoxFuture, Intake, Spawner};
 use crate::telemetry::Metrics;
 
 /// The learner is taken for stuck when it has not been round its loop for so long.
 const STALLED_AFTER: Micros = Micros(60 * Micros::SECOND.0);
+
+/// How long the end waits for answers that are being written.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Ends the serving. Who was just told that a body is kept should hear of it.
+pub(super) async fn end_serving(ended: &CancellationToken, serving: &TaskTracker) {
+    ended.cancel();
+    serving.close();
+    // Who still holds a connection open has had its answer.
+    let _ = tokio::time::timeout(LAST_ANSWERS, serving.wait()).await;
+}
 
 /// A question to the learner, answered between two chunks.
 pub enum Ask {
@@ -46,6 +59,7 @@ pub struct Handle {
     pub(super) heartbeat: Arc<AtomicI64>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) models: Arc<Vec<String>>,
+    pub(super) intakes: Arc<Vec<(String, Intake)>>,
     pub(super) admin: bool,
     pub(super) spawn: Spawner,
 }
@@ -90,6 +104,17 @@ impl Handle {
     /// A model's index.
     pub fn model_index(&self, name: &str) -> Option<usize> {
         self.models.iter().position(|m| m == name)
+    }
+
+    /// Where the bodies of a source go in.
+    pub fn intake(&self, source: &str) -> Option<&Intake> {
+        let found = self.intakes.iter().find(|(name, _)| name == source);
+        found.map(|(_, intake)| intake)
+    }
+
+    /// The sources that take bodies.
+    pub fn intake_names(&self) -> Vec<&str> {
+        self.intakes.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Starts a task: only the engine spawns.

@@ -1,11 +1,12 @@
-//! The ledger at work: the learner's thread frames what cannot be read again before it learns from
-//! it, a thread of its own brings the frames to disk.
+//! The ledger at work: the learner's thread frames what cannot be read again before anyone hears of
+//! what was learned from it, a thread of its own brings the frames to disk.
 //!
 //! Invariant: nothing counts as durable before it is synced, with all before it. Learning does not
 //! wait for the disk, but for room: what waits for the disk is bounded, so a full disk holds up
 //! learning, then the sources, and both go on by themselves once there is room.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::{Chunk, Clock};
 use crate::state::StoreError;
-use crate::state::ledger::{Batch, Encoder, SegmentWriter};
+use crate::state::ledger::{Batch, Encoder, Request, SegmentWriter};
 use crate::telemetry::LedgerMetrics;
 
 /// Bytes that may wait for the disk.
@@ -55,6 +56,15 @@ impl Shared {
     }
 }
 
+/// How the ledger stands, for those who wait for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    /// The number of the newest frame on disk.
+    pub(crate) durable: watch::Sender<u64>,
+    /// Nothing more can be written at the moment.
+    pub(crate) failing: Arc<AtomicBool>,
+}
+
 /// The learner's side.
 pub(crate) struct Ledger {
     encoder: Encoder,
@@ -71,23 +81,23 @@ pub(crate) struct LedgerControl {
 }
 
 impl Ledger {
-    /// Goes on behind what the writer has, on a thread of its own. `durable` is told the number
-    /// of the newest frame on disk; `stop` is asked to stop everything if storage is broken.
+    /// Goes on behind what the writer has, on a thread of its own; `stop` is asked to stop
+    /// everything if storage is broken.
     pub(crate) fn start(
         writer: SegmentWriter,
-        durable: watch::Sender<u64>,
+        standing: Standing,
         metrics: LedgerMetrics,
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> std::io::Result<Ledger> {
         let shared = Arc::new(Shared::default());
         let encoder = Encoder::new(writer.durable() + 1);
-        durable.send_replace(writer.durable());
-        let receiver = durable.subscribe();
+        standing.durable.send_replace(writer.durable());
+        let receiver = standing.durable.subscribe();
         let thread = LedgerThread {
             writer,
             shared: Arc::clone(&shared),
-            durable,
+            standing,
             metrics,
             clock,
             stop,
@@ -116,12 +126,18 @@ impl Ledger {
         self.encoder.next() - 1
     }
 
-    /// Takes a chunk down; gives its frame's number. Waits while too much waits for the disk.
-    pub(crate) fn record(&mut self, source: &str, chunk: &Chunk) -> u64 {
+    /// Takes a chunk down, and the request that stands or falls with it; gives its frame's number.
+    /// Waits while too much waits for the disk.
+    pub(crate) fn record(
+        &mut self,
+        source: &str,
+        chunk: &Chunk,
+        request: Option<Request<'_>>,
+    ) -> u64 {
         let entry = self
             .encoder
-            .data(source, chunk, None)
-            .expect("a chunk is smaller than the largest frame");
+            .data(source, chunk, request)
+            .expect("a chunk is smaller than the largest frame, and no key is too long");
         let mut waiting = self.shared.lock();
         while waiting.bytes >= MOST_WAITING && !waiting.broken {
             let woken = self.shared.room.wait(waiting);
@@ -171,7 +187,7 @@ impl LedgerControl {
 struct LedgerThread {
     writer: SegmentWriter,
     shared: Arc<Shared>,
-    durable: watch::Sender<u64>,
+    standing: Standing,
     metrics: LedgerMetrics,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -222,14 +238,14 @@ impl LedgerThread {
                     if failures > 0 {
                         tracing::info!("the ledger is written again");
                     }
-                    self.metrics.failing.set(0);
+                    self.set_failing(false);
                     self.tell(durable);
                     return Ok(());
                 }
                 Err(error) => error,
             };
             self.metrics.failures.inc();
-            self.metrics.failing.set(1);
+            self.set_failing(true);
             if failures == 0 {
                 tracing::error!(%error, "the ledger cannot be written: trying again");
             }
@@ -251,14 +267,136 @@ impl LedgerThread {
         }
     }
 
+    fn set_failing(&self, failing: bool) {
+        self.metrics.failing.set(i64::from(failing));
+        self.standing.failing.store(failing, Ordering::Relaxed);
+    }
+
     fn tell(&mut self, durable: u64) {
         let mut waiting = self.shared.lock();
         waiting.bytes = waiting.batches.iter().map(Batch::size).sum();
         while let Some(spare) = self.writer.spare() {
             waiting.spare.push(spare);
         }
-        self.durable.send_replace(durable);
+        self.standing.durable.send_replace(durable);
         drop(waiting);
         self.shared.room.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::base::{Micros, StreamName};
+    use crate::engine::SystemClock;
+    use crate::state::ledger::{Frame, Lost, SEGMENT_BYTES, recover};
+    use crate::state::{Disk, DiskFile, DiskReader, RealDisk};
+    use crate::telemetry::{Metrics, Series};
+
+    /// A disk on which no segment can be begun while it is full.
+    #[derive(Debug)]
+    struct Fillable {
+        disk: RealDisk,
+        full: AtomicBool,
+    }
+
+    impl Disk for Fillable {
+        fn path(&self, name: &str) -> PathBuf {
+            self.disk.path(name)
+        }
+        fn create_new(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+            if self.full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.disk.create_new(name)
+        }
+        fn open(&self, name: &str) -> io::Result<Option<Box<dyn DiskReader>>> {
+            self.disk.open(name)
+        }
+        fn settle(&self, name: &str) -> io::Result<()> {
+            self.disk.settle(name)
+        }
+        fn truncate(&self, name: &str, length: u64) -> io::Result<()> {
+            self.disk.truncate(name, length)
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.disk.rename(from, to)
+        }
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.disk.remove(name)
+        }
+        fn create_dir(&self, name: &str) -> io::Result<()> {
+            self.disk.create_dir(name)
+        }
+        fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+            self.disk.list(dir)
+        }
+        fn sync_dir(&self, dir: &str) -> io::Result<()> {
+            self.disk.sync_dir(dir)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_of_and_what_waits_is_durable_once_there_is_room() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let disk = Arc::new(Fillable {
+            disk: RealDisk::new(dir.path()),
+            full: AtomicBool::new(true),
+        });
+        let none = |_, _: Frame<'_>| Ok::<(), StoreError>(());
+        let recovery = recover(&*disk, 0, Lost::Refuse, none).expect("no ledger yet");
+        let writer = SegmentWriter::new(
+            Arc::clone(&disk) as Arc<dyn Disk>,
+            &recovery,
+            SEGMENT_BYTES,
+            1,
+        );
+        let standing = Standing {
+            durable: watch::channel(0).0,
+            failing: Arc::default(),
+        };
+        let metrics = Metrics::new(&Series {
+            sources: &[],
+            models: &[],
+            sinks: &[],
+            queues: &[],
+            state: true,
+            ledger: true,
+            version: "",
+            revision: "",
+            started: Micros(0),
+        });
+        let metrics = metrics.ledger.clone();
+        let stop = CancellationToken::new();
+        let clock = Arc::new(SystemClock);
+        let mut ledger = Ledger::start(writer, standing.clone(), metrics, clock, stop.clone())
+            .expect("a thread");
+        let chunk = Chunk {
+            source: 0,
+            received: Micros(1),
+            stream: Arc::new(StreamName {
+                number: 0,
+                name: "s".into(),
+                identity: Vec::new(),
+            }),
+            start: 0,
+            end: 1,
+            last: true,
+            bytes: b"x".to_vec(),
+            lines: Vec::new(),
+        };
+        let entry = ledger.record("s", &chunk, None);
+        while !standing.failing.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        assert_eq!(*standing.durable.borrow(), 0);
+        disk.full.store(false, Ordering::Relaxed);
+        assert!(ledger.control().wait(entry));
+        assert!(!standing.failing.load(Ordering::Relaxed));
+        ledger.finish().expect("everything is on disk");
+        assert!(!stop.is_cancelled());
     }
 }

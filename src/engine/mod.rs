@@ -18,6 +18,7 @@ mod predict;
 mod publish;
 mod recover;
 mod replay;
+mod requests;
 mod restore;
 mod run;
 mod snapshots;

@@ -9,8 +9,12 @@ use std::io::Write as _;
 use crate::base::{Event, EventKind, EventKinds, EventSink, RenderOptions, fixed_six};
 use crate::config::Config;
 use crate::model::Model;
+use crate::source::LineError;
 
 use super::pipeline::{Output, Rejection};
+
+/// Refused lines of a body that its answer lists at most.
+const MOST_ERRORS: usize = 100;
 
 /// One sink's part of the outbox.
 pub(crate) struct Outgoing {
@@ -35,6 +39,8 @@ pub(crate) struct Outbox {
     pub(crate) sinks: Vec<Outgoing>,
     wanted: Vec<EventKinds>,
     pub(crate) replies: Option<Replies>,
+    /// The first refused lines of a body, while one is learned.
+    errors: Option<Vec<LineError>>,
     /// Refused lines as dead letters, by source.
     pub(crate) rejected: Vec<Option<DeadLetterBox>>,
     /// The first refused line since the log last told of one, by source.
@@ -72,6 +78,7 @@ impl Outbox {
             sinks,
             wanted,
             replies: None,
+            errors: None,
             first_rejection: vec![None; config.sources.len()],
             rejected: dead_letters,
             reply_options: RenderOptions::default(),
@@ -87,6 +94,16 @@ impl Outbox {
             bytes: Vec::new(),
             answered: false,
         });
+    }
+
+    /// The lines that follow are a body, whose refused lines are listed.
+    pub(crate) fn list_errors(&mut self) {
+        self.errors = Some(Vec::new());
+    }
+
+    /// The first refused lines since.
+    pub(crate) fn take_errors(&mut self) -> Vec<LineError> {
+        self.errors.take().unwrap_or_default()
     }
 
     /// The answers since.
@@ -145,6 +162,15 @@ impl Output for Outbox {
                 error_line(&message, &mut replies.bytes);
             }
             None => {}
+        }
+        if let Some(errors) = &mut self.errors
+            && errors.len() < MOST_ERRORS
+        {
+            errors.push(LineError {
+                line: rejection.line_number,
+                reason: rejection.reject.reason,
+                at: rejection.reject.at,
+            });
         }
         let place = &mut self.first_rejection[rejection.source];
         if place.is_none() {

@@ -2,7 +2,7 @@
 //! order. `run`, `eval` and the predict API differ only in where chunks come from and where the
 //! outcome goes.
 //!
-//! Invariant: lines = blank + rejected + records, and every record ends in exactly one outcome in
+//! Invariant: lines = blank + rejected + duplicates + records, and every record ends in exactly one outcome in
 //! each model that takes its source. What is learned depends on the lines alone, not on how they
 //! were cut into chunks.
 
@@ -17,6 +17,7 @@ use crate::model::{Input, Mode, Model};
 use crate::state::{SourceState, StreamState};
 
 use super::decoding::{Batch, LINES_HERE, LineDecoder, has_headers};
+use super::requests::Requests;
 
 /// Finished streams remembered per source, so that a rotated file is not read twice.
 const REMEMBERED_STREAMS: usize = 10_000;
@@ -57,6 +58,8 @@ pub struct LineCounts {
     pub blank: u64,
     /// Accepted ones.
     pub records: u64,
+    /// Those of requests that were learned before.
+    pub duplicates: u64,
     /// Refused ones, by [`RejectReason::ALL`].
     pub rejected: [u64; RejectReason::ALL.len()],
 }
@@ -80,6 +83,7 @@ impl LineCounts {
             lines: self.lines - before.lines,
             blank: self.blank - before.blank,
             records: self.records - before.records,
+            duplicates: self.duplicates - before.duplicates,
             rejected,
         }
     }
@@ -123,6 +127,8 @@ pub struct Pipeline {
     order: u64,
     /// The last entry of the ledger that was learned before the start.
     entry: u64,
+    /// The requests that were learned under a key.
+    requests: Requests,
 }
 
 impl Pipeline {
@@ -176,7 +182,18 @@ impl Pipeline {
             models,
             order: 0,
             entry: 0,
+            requests: Requests::default(),
         }
+    }
+
+    /// The requests that were learned under a key.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// As above, for one that comes in or was learned.
+    pub(crate) fn requests_mut(&mut self) -> &mut Requests {
+        &mut self.requests
     }
 
     /// The last entry of the ledger that was learned before the start.
@@ -402,7 +419,10 @@ impl Pipeline {
         }
         debug_assert_eq!(
             lane.counts.lines,
-            lane.counts.blank + lane.counts.records + lane.counts.rejected_total(),
+            lane.counts.blank
+                + lane.counts.records
+                + lane.counts.rejected_total()
+                + lane.counts.duplicates,
             "no line disappears uncounted"
         );
         if chunk.last
@@ -410,6 +430,15 @@ impl Pipeline {
         {
             lane.remember(&stream);
         }
+    }
+
+    /// Counts a whole stream that was learned before.
+    pub(crate) fn duplicate(&mut self, chunk: &Chunk) {
+        let lane = &mut self.sources[chunk.source as usize];
+        let header = matches!(&lane.format, FormatConfig::Csv(csv) if csv.header);
+        let lines = (chunk.lines.len() as u64).saturating_sub(u64::from(header));
+        lane.counts.lines += lines;
+        lane.counts.duplicates += lines;
     }
 
     /// Where every source stands: positions of its streams, oldest first.

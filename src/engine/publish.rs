@@ -151,16 +151,8 @@ impl Publisher {
         now: Micros,
     ) {
         let i = chunk.source as usize;
-        let counts = *pipeline.counts(i);
-        let new = counts.since(&self.counted[i]);
-        self.counted[i] = counts;
+        self.count_lines(pipeline, i);
         let source = &self.metrics.sources[i];
-        source.lines.inc_by(new.lines);
-        source.blank.inc_by(new.blank);
-        source.records.inc_by(new.records);
-        for (reason, count) in RejectReason::ALL.into_iter().zip(new.rejected) {
-            source.rejected(reason).inc_by(count);
-        }
         let seconds = Micros((now.0 - chunk.received.0).max(0)).as_seconds();
         if !chunk.lines.is_empty() {
             source.duration.observe(seconds);
@@ -168,7 +160,7 @@ impl Publisher {
         if let Some(first) = outbox.first_rejection[i].take()
             && let Some(suppressed) = self.refusals[i].allow(now)
         {
-            let refused = counts.rejected_total();
+            let refused = pipeline.counts(i).rejected_total();
             tracing::warn!(source = %self.names[i], first, refused, suppressed, "lines are refused");
         }
         for (metrics, model) in self.metrics.models.iter().zip(pipeline.models_mut()) {
@@ -176,6 +168,21 @@ impl Publisher {
                 metrics.batch_duration.observe(seconds);
                 count_tally(metrics, model.tally());
             }
+        }
+    }
+
+    /// Lines of a source by what became of them.
+    pub(crate) fn count_lines(&mut self, pipeline: &Pipeline, source: usize) {
+        let counts = *pipeline.counts(source);
+        let new = counts.since(&self.counted[source]);
+        self.counted[source] = counts;
+        let metrics = &self.metrics.sources[source];
+        metrics.lines.inc_by(new.lines);
+        metrics.blank.inc_by(new.blank);
+        metrics.records.inc_by(new.records);
+        metrics.duplicates.inc_by(new.duplicates);
+        for (reason, count) in RejectReason::ALL.into_iter().zip(new.rejected) {
+            metrics.rejected(reason).inc_by(count);
         }
     }
 

@@ -63,6 +63,7 @@ pub(crate) fn load(
     }
     pipeline.resume(snapshot.order, &snapshot.sources, &snapshot.streams);
     pipeline.learned_entry(snapshot.ledger_seq);
+    pipeline.requests_mut().load(&snapshot.requests);
     let known = |name: &String| pipeline.models().iter().any(|m| m.config().name == *name);
     let models: Vec<ModelEntry> = snapshot
         .models
@@ -129,7 +130,7 @@ pub(crate) fn save(
         taken,
         order: pipeline.order(),
         ledger_seq: entry,
-        requests: Vec::new(),
+        requests: pipeline.requests().save(),
         sources,
         streams,
         models,

@@ -11,6 +11,7 @@ use crate::model::Mode;
 use crate::state::ledger::{Frame, Lost, Recovery, Stream, recover};
 use crate::state::{Disk, StoreError};
 
+use super::requests::Known;
 use super::worker::Worker;
 use super::{EngineError, RunOptions};
 
@@ -116,9 +117,19 @@ impl Worker {
                         excluded += count;
                     } else {
                         self.pipeline.chunk(&chunk, Mode::Learn, &mut self.outbox);
-                        self.flush_sinks();
                         lines += count;
                     }
+                    if let Some(request) = data.request {
+                        let known = Known {
+                            accepted: request.accepted,
+                            rejected: request.rejected,
+                            entry: 0,
+                            received: data.received,
+                        };
+                        let requests = self.pipeline.requests_mut();
+                        requests.learned(&data.stream.source, request.key, known);
+                    }
+                    self.flush_sinks();
                 } else {
                     orphaned += count;
                 }

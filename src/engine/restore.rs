@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::{Clock, Micros};
@@ -14,7 +13,7 @@ use crate::state::Store;
 use crate::state::ledger::{SEGMENT_BYTES, SegmentWriter};
 use crate::telemetry::Metrics;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Standing};
 use super::pipeline::Pipeline;
 use super::recover::{self, KeptAside};
 use super::worker::Worker;
@@ -73,7 +72,7 @@ pub(super) fn restore(
 /// Learns what the ledger has beyond the snapshot, and goes on with it where a source asks for it.
 pub(super) fn open_ledger(
     store: &mut Store,
-    durable: &watch::Sender<u64>,
+    standing: &Standing,
     config: &Config,
     options: &RunOptions,
     worker: &mut Worker,
@@ -124,7 +123,7 @@ pub(super) fn open_ledger(
     let writer = SegmentWriter::new(store.disk(), recovery, SEGMENT_BYTES, seed);
     Ledger::start(
         writer,
-        durable.clone(),
+        standing.clone(),
         metrics.ledger.clone(),
         Arc::clone(clock),
         stop.clone(),

@@ -17,11 +17,12 @@ use tokio_util::task::TaskTracker;
 use crate::base::Clock;
 use crate::config::Config;
 use crate::sink::{self, DeadLetters, SinkControl, SinkEnd, SinkQueue, WhenFull};
-use crate::source::{self, Delivery, Opened, Resume, SourceContext, SourceStats};
+use crate::source::{self, Delivery, Intake, Opened, Resume, SourceContext, SourceStats};
 use crate::telemetry::Metrics;
 
 use super::EngineError;
-use super::handle::{Ask, Handle};
+use super::handle::{Ask, Handle, end_serving};
+use super::ledger::Standing;
 use super::lookahead::{self, Lookahead};
 use super::outbox::Outbox;
 use super::pipeline::Pipeline;
@@ -98,17 +99,21 @@ pub fn run(
             .iter()
             .map(|s| s.journal.then(|| s.name.clone()))
             .collect(),
+        sources: config.sources.iter().map(|s| s.name.clone()).collect(),
         aside,
         clock: Arc::clone(clock),
         heartbeat: Arc::clone(&heartbeat),
         pipeline,
     };
-    let (durable, _) = watch::channel(0);
+    let standing = Standing {
+        durable: watch::channel(0).0,
+        failing: Arc::default(),
+    };
     if let (Some((mut store, newest)), Some(state)) = (store, &config.state) {
         let before = worker.pipeline.entry();
         worker.ledger = open_ledger(
             &mut store,
-            &durable,
+            &standing,
             config,
             options,
             &mut worker,
@@ -128,7 +133,7 @@ pub fn run(
         worker.snapshots = Some(snapshots.map_err(EngineError::Thread)?);
     }
     let parts = Parts {
-        durable: &durable,
+        standing: &standing,
         config,
         clock,
         metrics,
@@ -170,7 +175,7 @@ fn sinks_ended(config: &Config, threads: Vec<JoinHandle<SinkEnd>>) -> Result<End
 }
 
 struct Parts<'a> {
-    durable: &'a watch::Sender<u64>,
+    standing: &'a Standing,
     config: &'a Config,
     clock: &'a Arc<dyn Clock>,
     metrics: &'a Arc<Metrics>,
@@ -314,7 +319,7 @@ async fn supervise(
     );
     drop(inbox);
 
-    let served = CancellationToken::new();
+    let (served, serving) = (CancellationToken::new(), TaskTracker::new());
     tokio::spawn(edges.run(served.clone()));
     let handle = Handle {
         metrics: Arc::clone(metrics),
@@ -324,10 +329,14 @@ async fn supervise(
         heartbeat: Arc::clone(heartbeat),
         clock: Arc::clone(clock),
         models: Arc::new(config.models.iter().map(|m| m.name.clone()).collect()),
+        intakes: Arc::new(intakes(&opened)),
         admin: config.admin,
-        spawn: Arc::new(|task| {
-            tokio::spawn(task);
-        }),
+        spawn: {
+            let serving = serving.clone();
+            Arc::new(move |task| {
+                serving.spawn(task);
+            })
+        },
     };
     if let Some(serve) = serve {
         let server = serve(handle);
@@ -378,7 +387,7 @@ async fn supervise(
 
     tokio::select! {
         complete = &mut worker_ended => {
-            served.cancel();
+            end_serving(&served, &serving).await;
             let ended = worker_outcome(complete)?;
             // The tasks of the sources have ended, or the learner would not have.
             tracker.close();
@@ -399,7 +408,11 @@ async fn supervise(
             Err(EngineError::Deadline)
         }
     };
-    served.cancel();
+    if matches!(outcome, Ok(Ended::AtOnce(_))) {
+        served.cancel();
+    } else {
+        end_serving(&served, &serving).await;
+    }
     match outcome {
         Ok(Ended::Clean) => first_failure(&failed).map_or(Ok(Ended::Clean), Err),
         other => other,
@@ -448,7 +461,12 @@ fn open_sources(
                     finished: s.finished,
                 })
                 .collect(),
-            durable: parts.durable.subscribe(),
+            durable: parts.standing.durable.subscribe(),
+            failing: if source.journal {
+                Arc::clone(&parts.standing.failing)
+            } else {
+                Arc::default()
+            },
             stats: Arc::clone(&parts.stats[i]),
             spawn: Arc::new(move |task| {
                 tracker.spawn(task);
@@ -464,6 +482,14 @@ fn open_sources(
         opened.push((source.name.clone(), open));
     }
     Ok(opened)
+}
+
+/// Where bodies go in, by source.
+fn intakes(opened: &[(String, Opened)]) -> Vec<(String, Intake)> {
+    opened
+        .iter()
+        .filter_map(|(name, source)| Some((name.clone(), source.intake()?)))
+        .collect()
 }
 
 /// Tells the service manager; without one nothing happens.

@@ -36,7 +36,9 @@ pub(crate) struct Worker {
     pub(crate) lookahead: Lookahead<Option<Answer>>,
     /// What cannot be read again goes there first.
     pub(crate) ledger: Option<Ledger>,
-    /// The names of the sources that are kept in it, by source.
+    /// The names of the sources.
+    pub(crate) sources: Vec<String>,
+    /// The names of those that are kept in the ledger, by source.
     pub(crate) journaled: Vec<Option<String>>,
     pub(crate) outbox: Outbox,
     pub(crate) queues: Vec<SinkQueue>,
@@ -139,7 +141,7 @@ impl Worker {
         while self.lookahead.has_room()
             && let Ok(delivery) = inbox.try_recv()
         {
-            self.lookahead.push(delivery.chunk, delivery.reply);
+            self.take_in(delivery);
         }
         if !self.lookahead.is_empty() {
             return Woken::Chunk;
@@ -154,7 +156,7 @@ impl Worker {
         });
         match first {
             Ok(delivery) => {
-                self.lookahead.push(delivery.chunk, delivery.reply);
+                self.take_in(delivery);
                 Woken::Chunk
             }
             Err(woken) => woken,
@@ -171,14 +173,19 @@ impl Worker {
             let (model, plain) = self.pipeline.answering(source);
             self.outbox.answer_with(model, plain);
         }
+        let before = *self.pipeline.counts(source);
         let mut entry = 0;
-        if let (Some(ledger), Some(name)) = (&mut self.ledger, &self.journaled[source]) {
-            entry = ledger.record(name, chunk);
+        if let Some(Answer::Outcome(_)) = answer {
+            // Framed when its counts are known.
+            self.outbox.list_errors();
+        } else if let (Some(ledger), Some(name)) = (&mut self.ledger, &self.journaled[source]) {
+            entry = ledger.record(name, chunk, None);
         }
         let (pipeline, outbox) = (&mut self.pipeline, &mut self.outbox);
         let Some((chunk, answer)) = self.lookahead.process(pipeline, Mode::Learn, outbox) else {
             return;
         };
+        let mut learned = None;
         if let Some(answer) = answer {
             // The connection's reader lets no more lines in than its queue has room for answers,
             // so this fails only when the client is gone.
@@ -190,6 +197,10 @@ impl Worker {
                 Answer::Entry { to, lines } => {
                     let answered = to.try_send(Kept { entry, lines });
                     matches!(answered, Err(mpsc::error::TrySendError::Full(_)))
+                }
+                Answer::Outcome(request) => {
+                    learned = Some(self.request_learned(&chunk, request, &before));
+                    false
                 }
             };
             if full {
@@ -214,6 +225,10 @@ impl Worker {
             &chunk,
             self.clock.now(),
         );
+        if let Some((to, outcome)) = learned {
+            // What it has been told the metrics show. It may be gone, and can ask again.
+            drop(to.send(outcome));
+        }
         // Last, because a sink may hold learning up here for long, and what was counted is true.
         self.flush_sinks();
     }

@@ -116,8 +116,14 @@ fn fade<const FROM: usize, const N: usize>(
     alpha: f64,
     weight: f64,
 ) {
-    let faded: [f64; N] = std::array::from_fn(|i| alpha * sums.0[FROM + i] + weight * v[FROM + i]);
-    sums.0[FROM..FROM + N].copy_from_slice(&faded);
+    let mut faded = [0.0; N];
+    for i in 0..N {
+        faded[i] = alpha * sums.0[FROM + i] + weight * v[FROM + i];
+    }
+    // One by one, which becomes the same vector instructions; a copy of a slice can become a call.
+    for (i, sum) in faded.into_iter().enumerate() {
+        sums.0[FROM + i] = sum;
+    }
 }
 
 /// Bins of the scores for the area under the ROC curve.

@@ -452,16 +452,16 @@ impl FieldSink for RecordSink<'_> {
         &mut self,
         name: ForeseenName,
         value: f64,
-        literal: &[u8],
+        _line: &[u8],
+        literal: Range<usize>,
     ) -> Result<(), RejectReason> {
-        // Adding zero turns -0.0 into 0.0 and changes nothing else.
-        let number = value + 0.0;
-        let (start, end) = self.keep(literal);
         let field = Field {
-            number,
+            // Adding zero turns -0.0 into 0.0 and changes nothing else.
+            number: value + 0.0,
             id: name.name,
-            start,
-            end,
+            // Places in a line are far from where they would wrap.
+            start: literal.start.wrapping_add(self.base) as u32,
+            end: literal.end.wrapping_add(self.base) as u32,
             kind: Kind::Number,
         };
         if !self.reader.in_order {

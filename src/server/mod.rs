@@ -1,10 +1,11 @@
-//! HTTP: metrics, health, models, predictions. Routes only; every answer comes from the engine.
+//! HTTP: metrics, health, models, predictions, bodies to learn from. Routes only; every answer comes from the engine.
 //!
 //! Invariant: reading never disturbs learning: metrics are plain numbers published by the learner,
 //! everything else goes through its queue.
 
 mod access;
 mod body;
+mod ingest;
 mod page;
 mod serve;
 mod wire;
@@ -83,7 +84,11 @@ fn routes(handle: Handle, guard: Arc<Guard>, metrics: Arc<Metrics>) -> Router {
         .route("/metrics", guarded(Scope::Metrics, get(metrics_text)))
         .route("/v1/models", guarded(Scope::Metrics, get(models)))
         .route("/v1/models/{name}", guarded(Scope::Metrics, get(model)))
-        .route("/v1/predict/{name}", guarded(Scope::Predict, post(predict)));
+        .route("/v1/predict/{name}", guarded(Scope::Predict, post(predict)))
+        .route(
+            "/v1/ingest/{name}",
+            guarded(Scope::Ingest, post(ingest::ingest)),
+        );
     if handle.admin() {
         router = router.route("/-/snapshot", guarded(Scope::Admin, post(snapshot)));
     }

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::SourceKind;
 use super::chunker::Chunker;
+use super::http::{Intake, Request};
 use super::warnings::Warnings;
 use crate::base::{Chunk, Clock, Framer};
 use crate::net::{GuardStats, Unusable};
@@ -37,7 +38,7 @@ pub struct Delivery {
 /// Where the answer to a chunk goes: the connection's writer. It is sent one for each delivery,
 /// an empty one if there is nothing to say: that is what lets the connection read on. There is
 /// always room for it, so `try_send` is enough.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Answer {
     /// Lines, one for each that is not blank.
     Lines(mpsc::Sender<Vec<u8>>),
@@ -48,6 +49,8 @@ pub enum Answer {
         /// Lines of the stream with this chunk.
         lines: u64,
     },
+    /// What became of a body.
+    Outcome(Request),
 }
 
 /// Lines that can be acknowledged once an entry of the ledger is on disk.
@@ -126,6 +129,8 @@ pub struct SourceContext {
     pub resume: Vec<Resume>,
     /// The number of the newest entry of the ledger that is on disk.
     pub durable: watch::Receiver<u64>,
+    /// The ledger cannot be written at the moment, where the source is kept in it.
+    pub failing: Arc<AtomicBool>,
     /// Counters.
     pub stats: Arc<SourceStats>,
     /// Starts the tasks of connections.
@@ -216,6 +221,7 @@ enum OpenedKind {
     Stdin(Box<super::stdin::StdinSource>),
     File(Box<super::file::FileSource>),
     Tcp(Box<super::tcp::TcpSource>),
+    Http(Box<super::http::HttpSource>),
     Demo(Box<super::demo::DemoSource>),
 }
 
@@ -230,6 +236,7 @@ pub fn open(kind: &SourceKind, context: SourceContext) -> Result<Opened, SourceE
         SourceKind::Tcp(config) => {
             OpenedKind::Tcp(Box::new(super::tcp::TcpSource::open(config, context)?))
         }
+        SourceKind::Http => OpenedKind::Http(Box::new(super::http::HttpSource::open(context))),
         SourceKind::Demo(config) => OpenedKind::Demo(Box::new(super::demo::DemoSource::open(
             config.clone(),
             context,
@@ -247,12 +254,24 @@ impl Opened {
         }
     }
 
+    /// Where bodies of requests go in, where the source takes them.
+    pub fn intake(&self) -> Option<Intake> {
+        match &self.kind {
+            OpenedKind::Http(http) => Some(http.intake()),
+            _ => None,
+        }
+    }
+
     /// Runs until the source has ended, was asked to stop, or nobody receives its chunks.
     pub async fn run(self) -> Result<(), SourceError> {
         match self.kind {
             OpenedKind::Stdin(source) => source.run().await,
             OpenedKind::File(source) => source.run().await,
             OpenedKind::Tcp(source) => source.run().await,
+            OpenedKind::Http(source) => {
+                source.run().await;
+                Ok(())
+            }
             OpenedKind::Demo(source) => source.run().await,
         }
     }
@@ -296,6 +315,7 @@ pub(super) mod tests {
                 out,
                 resume: resume.clone(),
                 durable: watch::channel(0).1,
+                failing: Arc::default(),
                 stats: Arc::clone(&stats),
                 spawn: Arc::new(|task| {
                     tokio::runtime::Handle::current().spawn(task);

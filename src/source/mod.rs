@@ -11,6 +11,7 @@ mod context;
 mod decompress;
 mod demo;
 mod file;
+mod http;
 mod reader;
 mod stdin;
 mod tcp;
@@ -20,6 +21,7 @@ pub use context::{
     Answer, BoxFuture, Delivery, Kept, Opened, Resume, SourceContext, SourceError, SourceStats,
     Spawner, open,
 };
+pub use http::{Intake, LineError, MAX_KEY, Outcome, Refused, Request, Taken};
 pub use reader::{FileReader, eval_reader};
 
 /// Where a source's bytes come from.
@@ -31,6 +33,8 @@ pub enum SourceKind {
     File(FileConfig),
     /// Connections.
     Tcp(TcpConfig),
+    /// Bodies of requests to the server.
+    Http,
     /// A made-up stream.
     Demo(DemoConfig),
 }

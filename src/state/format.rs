@@ -357,6 +357,7 @@ mod tests {
             key: "a \"key\"".into(),
             accepted: 3,
             rejected: 1,
+            received: 1_795_428_902_113_000,
         });
         assert_eq!(decode(&encode(&snapshot)).unwrap(), snapshot);
     }

@@ -81,6 +81,8 @@ pub struct RequestState {
     pub accepted: u32,
     /// Lines rejected.
     pub rejected: u32,
+    /// When it came, in microseconds since 1970.
+    pub received: i64,
 }
 
 /// At most so many [`Snapshot::requests`] are read: no daemon writes more.

@@ -10,6 +10,7 @@
 //! - `forged`: state that somebody made up.
 //! - `hostile`: bad input and bad clients.
 //! - `http`: requests of every bad kind.
+//! - `ingest`: bodies sent to the http source.
 //! - `nab`: the single-value detector on a published benchmark.
 //! - `network`: what tests of ports share.
 //! - `pipeline`: lines in, events, answers and figures out.
@@ -30,6 +31,7 @@ mod expectation;
 mod forged;
 mod hostile;
 mod http;
+mod ingest;
 mod journal;
 mod nab;
 mod network;

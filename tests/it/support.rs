@@ -173,6 +173,11 @@ impl Daemon {
         self.child.stdin.take().expect("stdin is taken once")
     }
 
+    /// Its standard output.
+    pub fn stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("stdout is taken once")
+    }
+
     /// SIGTERM, then waits for the end.
     pub fn stop(mut self) -> (ExitStatus, String) {
         self.signal(rustix::process::Signal::TERM);
@@ -189,6 +194,11 @@ impl Daemon {
     pub fn kill(mut self) {
         self.child.kill().expect("the daemon is there");
         self.child.wait().expect("a child");
+    }
+
+    /// Waits for the end, where stdout was taken.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("a child")
     }
 
     /// Waits for the end; what it wrote to stdout.
