@@ -8,8 +8,8 @@
 Wall time on a shared machine is noise; the number of instructions is nearly the same each time
 (callgrind counts them, of all threads). Each row runs `learnd eval` over the first 2,000 and the
 first 12,000 records of a seeded stream: the difference, divided by 10,000, is what a record takes,
-and what it takes to start drops out. With --check, exits 1 if a row takes over 3 % more than the
-baseline; if one takes over 3 % less, it says how to write the new baseline. The counts depend on
+and what it takes to start drops out. With --check, exits 1 if a row takes over 5 % more than the
+baseline; if one takes over 5 % less, it says how to write the new baseline. The counts depend on
 the compiler and on how the binary was built, so both are kept beside them and a difference is told.
 
 With --linear the runs are longer and compared with each other: a record of the longer run may take
@@ -34,7 +34,8 @@ import streams  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = Path(__file__).resolve().with_suffix(".json")
 FEW, MANY = 2_000, 12_000
-TOLERANCE = 0.03
+# Threads that wait for each other spin a little, more on a busy machine: up to 2 % were seen.
+TOLERANCE = 0.05
 LINEAR_TOLERANCE = 0.02
 
 VW = 'learner = { type = "linear", optimizer = "vw" }\n'
