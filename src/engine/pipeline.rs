@@ -256,24 +256,29 @@ impl Pipeline {
 
     /// One chunk, decoded here.
     pub fn chunk(&mut self, chunk: &Chunk, mode: Mode, out: &mut dyn Output) {
-        let decoder = self.decoder(0, chunk.source);
-        let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
-        decoder.begin(chunk, &self.header_of(chunk));
-        self.begin(chunk);
-        let mut batch = std::mem::take(&mut self.batch);
-        let mut from = 0;
-        while from < chunk.lines.len() {
-            from = decoder.decode(chunk, from, LINES_HERE, &mut batch);
-            self.learn(chunk, &mut batch, 0, mode, out);
-        }
-        self.batch = batch;
-        decoder.end(chunk);
-        self.end(chunk);
+        self.in_batches(chunk, |pipeline, batch| {
+            pipeline.learn(chunk, batch, 0, mode, out);
+        });
     }
 
     /// A chunk that is not learned from: its stream goes on after it, and its records keep their
     /// numbers, so that those after it keep their ids.
     pub(crate) fn pass_over(&mut self, chunk: &Chunk) {
+        self.in_batches(chunk, |pipeline, batch| {
+            let lane = &mut pipeline.sources[chunk.source as usize];
+            let (stream, names) = open_batch(&mut lane.live, &mut lane.names[0], chunk, batch);
+            for (_, outcome, record) in batch.lines(chunk) {
+                stream.lines += 1;
+                let outcome = judged(outcome, record, names, &lane.models, &mut pipeline.models);
+                let numbered = u64::from(outcome == Ok(Decoded::Record));
+                lane.seq += numbered;
+                pipeline.order += numbered;
+            }
+        });
+    }
+
+    /// Decodes a chunk here and has each batch of it taken.
+    fn in_batches(&mut self, chunk: &Chunk, mut take: impl FnMut(&mut Pipeline, &mut Batch)) {
         let decoder = self.decoder(0, chunk.source);
         let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
         decoder.begin(chunk, &self.header_of(chunk));
@@ -282,23 +287,7 @@ impl Pipeline {
         let mut from = 0;
         while from < chunk.lines.len() {
             from = decoder.decode(chunk, from, LINES_HERE, &mut batch);
-            let lane = &mut self.sources[chunk.source as usize];
-            lane.names[0].append(&batch.names);
-            let records = batch
-                .lines(chunk)
-                .filter(|(_, outcome, _)| *outcome == Ok(Decoded::Record));
-            let records = records.count() as u64;
-            lane.seq += records;
-            self.order += records;
-            if let Some(stream) = lane.live.get_mut(&chunk.stream.number)
-                && let Some(header) = batch.header.take()
-            {
-                stream.header = header;
-            }
-        }
-        let lane = &mut self.sources[chunk.source as usize];
-        if let Some(stream) = lane.live.get_mut(&chunk.stream.number) {
-            stream.lines += chunk.lines.len() as u64;
+            take(self, &mut batch);
         }
         self.batch = batch;
         decoder.end(chunk);
@@ -346,32 +335,12 @@ impl Pipeline {
     ) {
         let source = chunk.source as usize;
         let lane = &mut self.sources[source];
-        let stream = lane
-            .live
-            .get_mut(&chunk.stream.number)
-            .expect("the stream has begun");
-        let names = &mut lane.names[decoder];
-        names.append(&batch.names);
-        if let Some(header) = batch.header.take() {
-            stream.header = header;
-        }
+        let (stream, names) = open_batch(&mut lane.live, &mut lane.names[decoder], chunk, batch);
         let is_json = lane.format == FormatConfig::Json;
         for (span, outcome, record) in batch.lines(chunk) {
             let line = chunk.line(span);
             stream.lines += 1;
-            let mut readable = |record: &Record| {
-                lane.models
-                    .iter()
-                    .all(|m| self.models[*m].time_is_readable(record, names))
-            };
-            let outcome = match outcome {
-                Ok(Decoded::Record) if !readable(record) => Err(Reject {
-                    reason: RejectReason::Time,
-                    at: 0,
-                }),
-                other => other,
-            };
-            match outcome {
+            match judged(outcome, record, names, &lane.models, &mut self.models) {
                 Ok(Decoded::Header) => continue,
                 Ok(Decoded::Blank) => lane.counts.blank += 1,
                 Ok(Decoded::Record) => {
@@ -533,6 +502,44 @@ impl SourceLane {
                 None => drop(self.finished.remove(0)),
             }
         }
+    }
+}
+
+/// Takes in what a batch brings beside its lines; gives its stream, and the names in its records.
+fn open_batch<'a>(
+    live: &'a mut HashMap<u64, StreamLane>,
+    names: &'a mut Names,
+    chunk: &Chunk,
+    batch: &mut Batch,
+) -> (&'a mut StreamLane, &'a Names) {
+    let stream = live
+        .get_mut(&chunk.stream.number)
+        .expect("the stream has begun");
+    names.append(&batch.names);
+    if let Some(header) = batch.header.take() {
+        stream.header = header;
+    }
+    (stream, names)
+}
+
+/// What a line became, with what only the models that take it can tell.
+fn judged(
+    outcome: Result<Decoded, Reject>,
+    record: &Record,
+    names: &Names,
+    takers: &[usize],
+    models: &mut [Model],
+) -> Result<Decoded, Reject> {
+    let mut readable = || {
+        let mut takers = takers.iter();
+        takers.all(|m| models[*m].time_is_readable(record, names))
+    };
+    match outcome {
+        Ok(Decoded::Record) if !readable() => Err(Reject {
+            reason: RejectReason::Time,
+            at: 0,
+        }),
+        other => other,
     }
 }
 
