@@ -47,29 +47,26 @@ impl Worker {
     pub(crate) fn replay(
         &mut self,
         disk: &dyn Disk,
-        sources: &[String],
         options: &RunOptions,
     ) -> Result<Replayed, EngineError> {
-        let kept = self.journaled.iter().flatten();
-        if let Some(wrong) = options
-            .exclude
-            .iter()
-            .find(|e| !kept.clone().any(|k| *k == e.source))
-        {
+        let all = self.sources.iter().zip(&self.journaled);
+        let kept: Vec<&str> = all.filter(|(_, j)| **j).map(|(s, _)| s.as_str()).collect();
+        let mut named = options.exclude.iter().map(|e| e.source.as_str());
+        if let Some(wrong) = named.find(|source| !kept.contains(source)) {
             return Err(EngineError::NotInJournal {
-                name: wrong.source.clone(),
-                known: kept.cloned().collect::<Vec<_>>().join(", "),
+                name: wrong.to_owned(),
+                known: kept.join(", "),
             });
         }
         let from = self.pipeline.entry();
-        let replayed = self.replay_after(from, disk, sources, options);
+        let replayed = self.replay_after(from, disk, options);
         match replayed {
             Err(StoreError::LedgerGap { first, .. }) if options.from.is_some() => {
                 tracing::warn!(
                     first,
                     "the journal does not reach back to this generation: what came between is not learned again"
                 );
-                Ok(self.replay_after(first - 1, disk, sources, options)?)
+                Ok(self.replay_after(first - 1, disk, options)?)
             }
             replayed => Ok(replayed?),
         }
@@ -79,7 +76,6 @@ impl Worker {
         &mut self,
         from: u64,
         disk: &dyn Disk,
-        sources: &[String],
         options: &RunOptions,
     ) -> Result<Replayed, StoreError> {
         let lost = match options.from {
@@ -94,7 +90,8 @@ impl Worker {
         let recovery = recover(disk, from, lost, |entry, frame| {
             if let Frame::Data(data) = frame {
                 let count = data.lines.len() as u64;
-                if let Some(source) = sources.iter().position(|s| *s == data.stream.source) {
+                let mut sources = self.sources.iter();
+                if let Some(source) = sources.position(|s| *s == data.stream.source) {
                     let ledger = data.stream.ledger;
                     let name = streams.entry(ledger).or_insert_with(|| {
                         let identity = data.stream.name.identity.clone();
@@ -110,7 +107,7 @@ impl Worker {
                         ..data.to_chunk(source as u16)
                     };
                     let left_out = options.exclude.iter().any(|e| {
-                        e.source == sources[source] && (e.from..e.to).contains(&data.received)
+                        e.source == data.stream.source && (e.from..e.to).contains(&data.received)
                     });
                     if left_out {
                         self.pipeline.pass_over(&chunk);

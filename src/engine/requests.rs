@@ -212,13 +212,15 @@ impl Worker {
             entry: 0,
             received: chunk.received,
         };
-        if let (Some(ledger), Some(name)) = (&mut self.ledger, &self.journaled[source]) {
+        if self.journaled[source]
+            && let Some(ledger) = &mut self.ledger
+        {
             let key = request.key.as_deref().map(|key| ledger::Request {
                 key,
                 accepted: known.accepted,
                 rejected: known.rejected,
             });
-            known.entry = ledger.record(name, chunk, key);
+            known.entry = ledger.record(&self.sources[source], chunk, key);
         }
         if let Some(key) = &request.key {
             let requests = self.pipeline.requests_mut();

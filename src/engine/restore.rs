@@ -73,16 +73,14 @@ pub(super) fn restore(
 pub(super) fn open_ledger(
     store: &mut Store,
     standing: &Standing,
-    config: &Config,
     options: &RunOptions,
     worker: &mut Worker,
     metrics: &Metrics,
     clock: &Arc<dyn Clock>,
     stop: &CancellationToken,
 ) -> Result<Option<Ledger>, EngineError> {
-    let sources: Vec<String> = config.sources.iter().map(|s| s.name.clone()).collect();
     let began = clock.now();
-    let replayed = worker.replay(&*store.disk(), &sources, options)?;
+    let replayed = worker.replay(&*store.disk(), options)?;
     let recovery = &replayed.recovery;
     if recovery.frames > 0 || recovery.torn_bytes > 0 {
         let seconds = (clock.now().0 - began.0) as f64 / 1e6;
@@ -116,7 +114,7 @@ pub(super) fn open_ledger(
     }
     metrics.ledger.replayed.inc_by(replayed.lines);
     metrics.ledger.torn.inc_by(recovery.torn_bytes);
-    if !config.sources.iter().any(|s| s.journal) {
+    if !worker.journaled.contains(&true) {
         return Ok(None);
     }
     let seed = clock.now().0 as u64;

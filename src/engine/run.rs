@@ -94,11 +94,7 @@ pub fn run(
         publisher: Publisher::new(config, Arc::clone(metrics)),
         snapshots: None,
         ledger: None,
-        journaled: config
-            .sources
-            .iter()
-            .map(|s| s.journal.then(|| s.name.clone()))
-            .collect(),
+        journaled: config.sources.iter().map(|s| s.journal).collect(),
         sources: config.sources.iter().map(|s| s.name.clone()).collect(),
         aside,
         clock: Arc::clone(clock),
@@ -114,7 +110,6 @@ pub fn run(
         worker.ledger = open_ledger(
             &mut store,
             &standing,
-            config,
             options,
             &mut worker,
             metrics,

@@ -38,8 +38,8 @@ pub(crate) struct Worker {
     pub(crate) ledger: Option<Ledger>,
     /// The names of the sources.
     pub(crate) sources: Vec<String>,
-    /// The names of those that are kept in the ledger, by source.
-    pub(crate) journaled: Vec<Option<String>>,
+    /// Which of them are kept in the ledger.
+    pub(crate) journaled: Vec<bool>,
     pub(crate) outbox: Outbox,
     pub(crate) queues: Vec<SinkQueue>,
     pub(crate) predictor: Predictor,
@@ -178,8 +178,10 @@ impl Worker {
         if let Some(Answer::Outcome(_)) = answer {
             // Framed when its counts are known.
             self.outbox.list_errors();
-        } else if let (Some(ledger), Some(name)) = (&mut self.ledger, &self.journaled[source]) {
-            entry = ledger.record(name, chunk, None);
+        } else if self.journaled[source]
+            && let Some(ledger) = &mut self.ledger
+        {
+            entry = ledger.record(&self.sources[source], chunk, None);
         }
         let (pipeline, outbox) = (&mut self.pipeline, &mut self.outbox);
         let Some((chunk, answer)) = self.lookahead.process(pipeline, Mode::Learn, outbox) else {
@@ -190,14 +192,8 @@ impl Worker {
             // The connection's reader lets no more lines in than its queue has room for answers,
             // so this fails only when the client is gone.
             let full = match answer {
-                Answer::Lines(to) => {
-                    let answered = to.try_send(self.outbox.take_replies());
-                    matches!(answered, Err(mpsc::error::TrySendError::Full(_)))
-                }
-                Answer::Entry { to, lines } => {
-                    let answered = to.try_send(Kept { entry, lines });
-                    matches!(answered, Err(mpsc::error::TrySendError::Full(_)))
-                }
+                Answer::Lines(to) => finds_no_room(&to, self.outbox.take_replies()),
+                Answer::Entry { to, lines } => finds_no_room(&to, Kept { entry, lines }),
                 Answer::Outcome(request) => {
                     learned = Some(self.request_learned(&chunk, request, &before));
                     false
@@ -281,4 +277,9 @@ impl Worker {
         let snapshot = recover::save(&self.pipeline, &self.aside, entry, self.clock.now());
         snapshots.take(snapshot, Some(Written(reply)));
     }
+}
+
+/// Sends an answer to a connection's writer, unless its queue is full; one that is gone takes none.
+fn finds_no_room<T>(to: &mpsc::Sender<T>, answer: T) -> bool {
+    matches!(to.try_send(answer), Err(mpsc::error::TrySendError::Full(_)))
 }
