@@ -202,7 +202,6 @@ pub(super) async fn connection(
     };
     let durable = shared.context.durable.clone();
     let leave = lines.leave.clone();
-    let stop = shared.context.stop.clone();
     let patience = CancellationToken::new();
     let reading = async {
         let shared = shared;
@@ -210,10 +209,7 @@ pub(super) async fn connection(
     };
     let writing = async {
         let impatient = async {
-            tokio::select! {
-                () = leave.cancelled() => {}
-                () = stop.cancelled() => {}
-            }
+            leave.cancelled().await;
             tokio::time::sleep(PATIENCE).await;
             patience.cancel();
             std::future::pending::<()>().await;
