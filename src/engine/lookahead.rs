@@ -302,12 +302,12 @@ mod tests {
         }
     }
 
-    fn digest_with(decoders: usize, size: usize) -> (String, u64, u64) {
-        let config = config();
-        let mut pipeline = Pipeline::with_decoders(&config, decoders);
+    /// Digest, records and refused lines after these chunks.
+    fn learned(decoders: usize, chunks: Vec<Chunk>) -> (String, u64, u64) {
+        let mut pipeline = Pipeline::with_decoders(&config(), decoders);
         let mut lookahead = Lookahead::start(&pipeline).expect("threads start");
         let mut out = Nothing::default();
-        let mut waiting = chunks(&config, size).into_iter().peekable();
+        let mut waiting = chunks.into_iter();
         loop {
             while lookahead.has_room()
                 && let Some(chunk) = waiting.next()
@@ -318,10 +318,13 @@ mod tests {
                 .process(&mut pipeline, Mode::Learn, &mut out)
                 .is_none()
             {
-                break;
+                return figures(&pipeline, &out);
             }
         }
-        let saved = recover::save(&pipeline, &KeptAside::default(), 0, Micros(0));
+    }
+
+    fn figures(pipeline: &Pipeline, out: &Nothing) -> (String, u64, u64) {
+        let saved = recover::save(pipeline, &KeptAside::default(), 0, Micros(0));
         (saved.digest(), pipeline.order(), out.0)
     }
 
@@ -334,12 +337,12 @@ mod tests {
             for chunk in chunks(&config, 5000) {
                 pipeline.chunk(&chunk, Mode::Learn, &mut out);
             }
-            let saved = recover::save(&pipeline, &KeptAside::default(), 0, Micros(0));
-            (saved.digest(), pipeline.order(), out.0)
+            figures(&pipeline, &out)
         };
         assert!(alone.2 > 300 && alone.1 > 4000, "{alone:?}");
         for decoders in 1..=3 {
-            assert_eq!(digest_with(decoders, 5000), alone, "{decoders}");
+            let chunks = chunks(&config(), 5000);
+            assert_eq!(learned(decoders, chunks), alone, "{decoders}");
         }
     }
 
@@ -347,27 +350,9 @@ mod tests {
     fn what_is_learned_of_one_source_depends_on_no_size_of_chunks() {
         // Two sources would take turns elsewhere, so the chunks of one go first.
         let digest = |size: usize, decoders: usize| {
-            let config = config();
-            let mut pipeline = Pipeline::with_decoders(&config, decoders);
-            let mut lookahead = Lookahead::start(&pipeline).expect("threads start");
-            let mut all = chunks(&config, size);
+            let mut all = chunks(&config(), size);
             all.sort_by_key(|chunk| chunk.source);
-            let mut waiting = all.into_iter();
-            let mut out = Nothing::default();
-            loop {
-                while lookahead.has_room()
-                    && let Some(chunk) = waiting.next()
-                {
-                    lookahead.push(chunk, ());
-                }
-                if lookahead
-                    .process(&mut pipeline, Mode::Learn, &mut out)
-                    .is_none()
-                {
-                    break;
-                }
-            }
-            recover::save(&pipeline, &KeptAside::default(), 0, Micros(0)).digest()
+            learned(decoders, all).0
         };
         let whole = digest(1 << 20, 1);
         for (size, decoders) in [(700, 1), (20_000, 2), (20_001, 3)] {
