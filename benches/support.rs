@@ -1,5 +1,5 @@
-//! What benchmarks share: a configuration from one line, a text cut into a chunk, an output for
-//! nobody.
+//! What benchmarks, the count of allocations and fuzzing share: a configuration from one line, a
+//! text cut into a chunk, an output for nobody.
 
 use std::sync::Arc;
 

@@ -4,34 +4,16 @@
 //! Method: a pipeline sees a stream once, so that every name, class and buffer is known; then the
 //! same lines again, counted. What is left must not grow with the number of records.
 
-use std::sync::Arc;
+#[path = "../benches/support.rs"]
+mod support;
 
-use learnd::base::{
-    Chunk, Cutter, Event, EventKind, EventKinds, EventSink, Micros, RenderOptions, StreamName,
-    Writer,
-};
-use learnd::config::{Config, Overrides};
+use learnd::base::{Event, EventKind, EventKinds, EventSink, Micros, RenderOptions, Writer};
 use learnd::engine::{Output, Pipeline, Rejection};
 use learnd::math::Random;
 use learnd::model::{Mode, Model};
 use learnd::state::{ENGINE, Snapshot};
 
-/// Wants nothing, as a run without sinks for predictions does.
-struct Nobody;
-
-impl EventSink for Nobody {
-    fn wants(&self, _model: usize) -> EventKinds {
-        EventKinds::default()
-    }
-    fn emit(&mut self, _model: usize, _event: &Event<'_>) {}
-}
-
-impl Output for Nobody {
-    fn rejected(&mut self, rejection: &Rejection<'_>) {
-        panic!("{:?}", rejection.reject);
-    }
-    fn record_done(&mut self, _models: &[Model]) {}
-}
+use support::{Nobody, config, cut};
 
 /// Has every prediction and score written, as a sink that asks for them does.
 #[derive(Default)]
@@ -57,13 +39,6 @@ impl Output for Everything {
     fn record_done(&mut self, _models: &[Model]) {
         self.bytes.clear();
     }
-}
-
-fn config(format: &str, model: &str) -> Config {
-    let text =
-        format!("[sources.in]\ntype = \"stdin\"\nformat = \"{format}\"\n[models.m]\n{model}\n");
-    learnd::config::parse("test", &text, &Overrides::default())
-        .unwrap_or_else(|report| panic!("{report}"))
 }
 
 fn json(lines: usize) -> String {
@@ -123,22 +98,6 @@ fn svmlight(lines: usize) -> String {
     lines.collect()
 }
 
-fn chunk(config: &Config, text: &str, stream: &Arc<StreamName>) -> Chunk {
-    let (mut bytes, mut lines) = (Vec::new(), Vec::new());
-    let mut cutter = Cutter::new(config.sources[0].format.framer(), 1 << 20, 0);
-    cutter.push(text.as_bytes(), &mut bytes, &mut lines);
-    Chunk {
-        source: 0,
-        received: Micros(0),
-        stream: Arc::clone(stream),
-        start: 0,
-        end: text.len() as u64,
-        last: false,
-        bytes,
-        lines,
-    }
-}
-
 /// Allocations of 4,000 further records.
 fn allocations(format: &str, model: &str) -> u64 {
     allocations_into(&mut Nobody, format, model)
@@ -152,13 +111,8 @@ fn allocations_into(out: &mut dyn Output, format: &str, model: &str) -> u64 {
         "vw" => vw(4000),
         _ => svmlight(4000),
     };
-    let stream = Arc::new(StreamName {
-        number: 0,
-        name: "test".into(),
-        identity: Vec::new(),
-    });
-    let first = chunk(&config, &text, &stream);
-    let again = chunk(&config, text.split_once('\n').expect("lines").1, &stream);
+    let first = cut(&config, &text);
+    let again = cut(&config, text.split_once('\n').expect("lines").1);
     let mut pipeline = Pipeline::new(&config);
     pipeline.chunk(&first, Mode::Learn, out);
     pipeline.models_mut()[0].tally().clear();
@@ -244,13 +198,7 @@ fn no_event_that_is_written_allocates() {
 fn a_snapshot_from_elsewhere_takes_no_more_memory_than_its_file() {
     let config = config("json", "task = \"binary\"\nlabel = \"y\"");
     let mut pipeline = Pipeline::new(&config);
-    let stream = Arc::new(StreamName {
-        number: 0,
-        name: "test".into(),
-        identity: Vec::new(),
-    });
-    let first = chunk(&config, &json(200), &stream);
-    pipeline.chunk(&first, Mode::Learn, &mut Nobody);
+    pipeline.chunk(&cut(&config, &json(200)), Mode::Learn, &mut Nobody);
     let mut writer = Writer::new();
     pipeline.models()[0].save(&mut writer);
     let snapshot = Snapshot {

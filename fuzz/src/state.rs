@@ -3,14 +3,17 @@
 //! double overflow. The checksum of the file is what tells damage; this is the second line.)
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use learnd::base::{
-    Chunk, Cutter, Event, EventKinds, EventSink, Micros, Reader, SectionData, StreamName, Writer,
-};
-use learnd::config::{Config, Overrides, parse};
-use learnd::engine::{Output, Pipeline, Rejection};
-use learnd::model::{Mode, Model};
+use learnd::base::{Chunk, Micros, Reader, SectionData, Writer};
+use learnd::config::Config;
+use learnd::engine::Pipeline;
+use learnd::model::Mode;
+
+use support::{Nobody, config, cut};
+
+#[path = "../../benches/support.rs"]
+mod support;
 
 const MODELS: &[&str] = &[
     "task = \"binary\"\nlabel = \"y\"\nhash_bits = 6",
@@ -22,29 +25,13 @@ const MODELS: &[&str] = &[
     "task = \"anomaly\"\nfeatures = [\"x\"]\nkey = [\"k\"]\nlabel = \"y\"",
 ];
 
-struct Nobody;
-
-impl EventSink for Nobody {
-    fn wants(&self, _model: usize) -> EventKinds {
-        EventKinds::default()
-    }
-    fn emit(&mut self, _model: usize, _event: &Event<'_>) {}
-}
-
-impl Output for Nobody {
-    fn rejected(&mut self, rejection: &Rejection<'_>) {
-        panic!("{:?}", rejection.reject);
-    }
-    fn record_done(&mut self, _models: &[Model]) {}
-}
-
 /// A model's configuration, what it had saved, and lines to go on with.
 struct Base {
     config: Config,
     sections: BTreeMap<String, SectionData>,
 }
 
-fn lines(records: u32) -> Chunk {
+fn lines(config: &Config, records: u32) -> Chunk {
     let mut text = String::new();
     for i in 0..records {
         let spread = |m: u32| (i.wrapping_mul(2_654_435_761) >> 7) % m;
@@ -54,22 +41,9 @@ fn lines(records: u32) -> Chunk {
             "{{\"x\":{x},\"z\":{z},\"w\":\"w{k}\",\"k\":\"k{k}\",\"y\":{y}}}\n"
         ));
     }
-    let (mut bytes, mut lines) = (Vec::new(), Vec::new());
-    let mut cutter = Cutter::new(learnd::decode::FormatConfig::Json.framer(), 1 << 16, 0);
-    cutter.push(text.as_bytes(), &mut bytes, &mut lines);
     Chunk {
-        source: 0,
         received: Micros(1_700_000_000_000_000),
-        stream: Arc::new(StreamName {
-            number: 0,
-            name: "s".into(),
-            identity: Vec::new(),
-        }),
-        start: 0,
-        end: 0,
-        last: false,
-        bytes,
-        lines,
+        ..cut(config, &text)
     }
 }
 
@@ -77,12 +51,9 @@ fn bases() -> &'static Vec<Base> {
     static BASES: OnceLock<Vec<Base>> = OnceLock::new();
     BASES.get_or_init(|| {
         let base = |model: &&str| {
-            let text =
-                format!("[sources.s]\ntype = \"stdin\"\nformat = \"json\"\n[models.m]\n{model}\n");
-            let config = parse("fuzz", &text, &Overrides::default())
-                .unwrap_or_else(|report| panic!("{report}"));
+            let config = config("json", model);
             let mut pipeline = Pipeline::new(&config);
-            pipeline.chunk(&lines(150), Mode::Learn, &mut Nobody);
+            pipeline.chunk(&lines(&config, 150), Mode::Learn, &mut Nobody);
             let mut writer = Writer::new();
             pipeline.models()[0].save(&mut writer);
             let sections = writer.into_sections().into_iter();
@@ -144,7 +115,7 @@ pub fn check(data: &[u8]) {
         .load(&Reader::new(&sections))
         .is_ok()
     {
-        pipeline.chunk(&lines(60), Mode::Learn, &mut Nobody);
+        pipeline.chunk(&lines(&base.config, 60), Mode::Learn, &mut Nobody);
         let mut writer = Writer::new();
         pipeline.models()[0].save(&mut writer);
         if damages.is_empty() {
