@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::{Value, json};
 
 use crate::network::{bearer, connect, get, post, refused, secret, status, talk};
-use crate::support::{Daemon, digest, inspect, state_dir, wait_for};
+use crate::support::{Daemon, digest, inspect, learnd, state_dir, wait_for, write};
 
 const SOURCE: &str = "[sources.web]\ntype = \"http\"\n";
 const MODEL: &str = "[models.y]\ntask = \"regression\"\nlabel = \"y\"\n";
@@ -388,4 +388,32 @@ fn a_body_takes_a_token_with_the_scope_ingest() {
     refused(&send(&bearer(predict)), 403);
     assert_eq!(status(&send(&bearer(ingest))), 200);
     assert_eq!(counted(&daemon, "records"), 3.0);
+}
+
+#[test]
+fn check_says_where_no_body_could_come_in() {
+    let dir = tempfile::tempdir().expect("a folder");
+    secret(dir.path(), "predict.tokens", "predict-0123456789abcdef");
+    let check = |scopes: &str| {
+        let tokens = format!("tokens = [{{ file = \"predict.tokens\", scopes = {scopes} }}]\n");
+        let server = format!("[server]\nlisten = \"127.0.0.1:0\"\n{tokens}");
+        write(
+            &dir.path().join("c.toml"),
+            format!("{server}{SOURCE}{MODEL}"),
+        );
+        let mut command = learnd();
+        let output = command.current_dir(dir.path()).args(["check", "c.toml"]);
+        let output = output.output().expect("it runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert_eq!(check("[\"predict\", \"ingest\"]").0, Some(0));
+    let (code, text) = check("[\"predict\"]");
+    assert_eq!(code, Some(2));
+    assert!(
+        text.contains("no token of [server] has the scope `ingest`"),
+        "{text}"
+    );
 }

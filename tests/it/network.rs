@@ -2,7 +2,7 @@
 //! written by hand so that they can be wrong.
 
 use std::fs::Permissions;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -108,8 +108,13 @@ pub fn talk(stream: &mut (impl Read + Write), request: &[u8]) -> String {
         .is_ok()
     {
         let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = stream.read(&mut buffer) {
-            answer.extend_from_slice(&buffer[..n]);
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(n @ 1..) => answer.extend_from_slice(&buffer[..n]),
+                // A stop and a continue of the whole process cut a read with a timeout short.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => break,
+            }
         }
     }
     String::from_utf8_lossy(&answer).into_owned()
